@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * mxio.h - the C boundary of mxio.  C99.  No Python anywhere under csrc/.
+ *
+ * mxio moves named arrays between memory and a file (docs/FORMAT.md).  This
+ * header is the whole contract: a program that reads a file needs nothing else
+ * (tests/embed.c is one in a dozen lines).
+ *
+ * CAVEATS
+ *
+ *  - Memory belongs to whoever allocated it.  The library borrows what it is
+ *    given for the length of the call and keeps no pointer to it, with two
+ *    exceptions that say so: mxio_file_memory and mxio_segment arrays that a
+ *    caller itself keeps.
+ *  - On failure a function fills *err (if err is not NULL), leaves its other
+ *    outputs untouched unless it says otherwise, and leaks nothing.  On
+ *    success *err is untouched.
+ *  - Reads on one open file from several threads at once are fine.  Creating,
+ *    writing and committing one file is one thread's business.
+ *  - Threads that a call starts are joined before it returns: nothing is left
+ *    to meet a fork.
+ *  - No function touches errno's meaning, signal handlers, the umask or the
+ *    working folder.  There is no global state but the choice of a CRC
+ *    implementation, made once.
+ */
+#ifndef MXIO_H
+#define MXIO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------------
+ * Failure
+ * --------------------------------------------------------------------- */
+
+typedef enum mxio_status {
+    MXIO_OK = 0,
+    MXIO_IO,          /* a system call failed: err->sys_errno says how       */
+    MXIO_NOMEM,
+    MXIO_CORRUPT,     /* the bytes contradict docs/FORMAT.md                 */
+    MXIO_CHECKSUM,    /* well formed, but the contents changed               */
+    MXIO_UNSUPPORTED, /* valid, but needs a feature this library lacks       */
+    MXIO_INVALID      /* the caller broke this header's contract             */
+} mxio_status;
+
+#define MXIO_NOWHERE UINT64_MAX
+
+typedef struct mxio_err {
+    mxio_status status;
+    int sys_errno;    /* MXIO_IO only, else 0                                */
+    uint64_t offset;  /* in the file, or MXIO_NOWHERE                        */
+    uint64_t item;    /* number of an entry (format.c) or of a segment
+                         (engine.c), or MXIO_NOWHERE                         */
+    char what[96];    /* a clause, NUL-terminated, plain ASCII               */
+} mxio_err;
+
+/* ------------------------------------------------------------------------
+ * format.c: memory to memory.  No files, no threads.
+ * --------------------------------------------------------------------- */
+
+#define MXIO_VERSION 1u
+#define MXIO_HEAD_NBYTES 4096u       /* the head area                        */
+#define MXIO_MAX_NDIM 64u
+#define MXIO_MAX_NAME_NBYTES 65535u
+#define MXIO_CHUNK_NBYTES 65536u     /* what a writer aims at, FORMAT.md 3.2 */
+
+/* Bits of a head's `required` (FORMAT.md 5). */
+#define MXIO_FEATURE_APPENDING 1u
+
+enum { MXIO_ORDER_C = 0, MXIO_ORDER_F = 1 };
+
+typedef struct mxio_dtype {
+    const char *name;     /* not NUL-terminated                              */
+    uint64_t item_bits;   /* all that C knows of a dtype                     */
+    uint32_t name_nbytes;
+} mxio_dtype;
+
+typedef struct mxio_entry {   /* one named array                             */
+    const char *name;         /* UTF-8, not NUL-terminated                   */
+    const uint64_t *shape;    /* ndim extents, in the order of the axes      */
+    uint64_t nbytes;
+    uint64_t offset;          /* the five up to alias_of: mxio_layout_plan   */
+    uint64_t chunk_nbytes;    /* fills them, except alias_of                 */
+    uint64_t first_chunk;
+    uint64_t alias_of;        /* number of an earlier entry or MXIO_NOWHERE  */
+    uint32_t dtype;           /* row of the table of dtypes                  */
+    uint16_t name_nbytes;
+    uint8_t ndim;
+    uint8_t order;            /* MXIO_ORDER_C or MXIO_ORDER_F                */
+} mxio_entry;
+
+typedef struct mxio_content { /* everything an index says                    */
+    mxio_entry *entries;
+    uint64_t n_entries;
+    const mxio_dtype *dtypes;
+    uint64_t n_dtypes;
+    const char *structure;    /* JSON, FORMAT.md 3.7; opaque here            */
+    uint64_t structure_nbytes;
+    const char *metadata;
+    uint64_t metadata_nbytes;
+} mxio_content;
+
+typedef struct mxio_layout {
+    uint64_t index_offset;
+    uint64_t index_nbytes;
+    uint64_t n_chunks;
+    uint64_t file_nbytes;
+} mxio_layout;
+
+typedef struct mxio_head {
+    uint64_t required;
+    uint64_t optional;
+    uint64_t generation;
+    uint64_t file_nbytes;
+    uint64_t index_offset;
+    uint64_t index_nbytes;
+    uint32_t index_crc;
+} mxio_head;
+
+/* Decides where everything goes.  Reads of each entry: name, shape, nbytes,
+ * alias_of, dtype, ndim, order; fills offset, chunk_nbytes and first_chunk.
+ * No I/O, no allocation.  MXIO_INVALID with err->item: nbytes contradicts
+ * shape and dtype, or an alias its entry.  MXIO_UNSUPPORTED: the file would
+ * exceed 2^63 - 1 bytes. */
+mxio_status mxio_layout_plan(mxio_content *content, mxio_layout *out,
+                             mxio_err *err);
+
+/* Writes the index_nbytes bytes of a planned index to dst.  checksums has
+ * layout->n_chunks values.  MXIO_INVALID: a name is not as FORMAT.md 3.2 wants
+ * it or stands twice (err->item: the later entry).  MXIO_NOMEM. */
+mxio_status mxio_index_encode(const mxio_content *content,
+                              const mxio_layout *layout,
+                              const uint32_t *checksums, uint8_t *dst,
+                              mxio_err *err);
+
+/* Writes the MXIO_HEAD_NBYTES bytes of a head area with *head in slot 0. */
+void mxio_head_encode(const mxio_head *head, uint8_t *dst);
+
+/* Judges the MXIO_HEAD_NBYTES bytes of a head area, given the length of the
+ * file they come from, and takes the slot that counts. */
+mxio_status mxio_head_decode(const uint8_t *src, uint64_t file_nbytes,
+                             mxio_head *out, mxio_err *err);
+
+/* An index that has been judged.  Immutable: any number of threads may ask.
+ * All pointers handed out live until mxio_index_free. */
+typedef struct mxio_index mxio_index;
+
+/* The one function that decides whether an index is valid; src holds
+ * head->index_nbytes bytes and is not kept.  Memory used is at most three
+ * times that. */
+mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
+                              mxio_index **out, mxio_err *err);
+void mxio_index_free(mxio_index *index); /* NULL allowed */
+
+const mxio_head *mxio_index_head(const mxio_index *index);
+uint64_t mxio_index_count(const mxio_index *index);
+uint64_t mxio_index_n_dtypes(const mxio_index *index);
+
+/* REQUIRES: i < count, or row < n_dtypes. */
+void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out);
+void mxio_index_dtype(const mxio_index *index, uint64_t row, mxio_dtype *out);
+
+/* Number of the entry of that name, or MXIO_NOWHERE.  Binary search. */
+uint64_t mxio_index_find(const mxio_index *index, const char *name,
+                         size_t name_nbytes);
+
+/* All checksums of the file; an entry's begin at its first_chunk. */
+const uint32_t *mxio_index_checksums(const mxio_index *index);
+const char *mxio_index_structure(const mxio_index *index, uint64_t *nbytes);
+const char *mxio_index_metadata(const mxio_index *index, uint64_t *nbytes);
+
+/* Chunks of an entry: 0 if it has no bytes. */
+uint64_t mxio_entry_n_chunks(const mxio_entry *entry);
+
+/* ------------------------------------------------------------------------
+ * file.c: a file that appears whole or not at all
+ * --------------------------------------------------------------------- */
+
+typedef struct mxio_file mxio_file;
+typedef struct mxio_map mxio_map;
+
+/* Begins a file that will have the name path after mxio_file_commit, in a
+ * temporary file beside it.  path must not be a symbolic link (resolve it
+ * first).  An existing regular file lends its mode (and, to a privileged
+ * process, its owner); a new one gets what the umask says.  MXIO_IO: EISDIR
+ * if path is a folder, EINVAL if it is neither file nor absent. */
+mxio_status mxio_file_create(const char *path, mxio_file **out,
+                             mxio_err *err);
+
+/* Opens a regular file for reading.  MXIO_IO: as open(2), EISDIR for a folder,
+ * EINVAL for what is neither file nor folder. */
+mxio_status mxio_file_open(const char *path, mxio_file **out, mxio_err *err);
+
+/* nbytes of memory that stand for the bytes [offset, offset + nbytes) of a
+ * file.  mem is borrowed until mxio_file_close; it is written only by
+ * mxio_write and mxio_file_put. */
+mxio_status mxio_file_memory(void *mem, uint64_t offset, uint64_t nbytes,
+                             mxio_file **out, mxio_err *err);
+
+/* Length of the file when it was opened; of memory: offset + nbytes. */
+uint64_t mxio_file_nbytes(const mxio_file *file);
+
+/* Sets the length of a created file and asks for its space, so that a full
+ * disk is found out early.  MXIO_IO with ENOSPC. */
+mxio_status mxio_file_reserve(mxio_file *file, uint64_t nbytes,
+                              mxio_err *err);
+
+/* Plain transfers, complete or an error.  A file that ends early: CORRUPT. */
+mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes,
+                          uint64_t offset, mxio_err *err);
+mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes,
+                          uint64_t offset, mxio_err *err);
+
+/* With sync: makes the contents durable, renames, makes the name durable; when
+ * it returns MXIO_OK a power cut cannot bring the older file back.  Without:
+ * renames.  Failure before the rename leaves the older file; a failure to make
+ * the name durable says in err->what that the new file is in place.
+ * Whatever it returns, the file only waits for mxio_file_close. */
+mxio_status mxio_file_commit(mxio_file *file, int sync, mxio_err *err);
+
+/* NULL allowed.  A created file that was not committed vanishes. */
+void mxio_file_close(mxio_file *file);
+
+/* The whole file in memory, private and writable: changes stay in this process.
+ * The map may outlive the file.  If somebody truncates the file meanwhile,
+ * touching what is gone raises SIGBUS, as with any mapping. */
+mxio_status mxio_map_new(mxio_file *file, mxio_map **out, mxio_err *err);
+void *mxio_map_data(const mxio_map *map);
+uint64_t mxio_map_nbytes(const mxio_map *map);
+void mxio_map_free(mxio_map *map); /* NULL allowed */
+
+/* Reads and judges head and index. */
+mxio_status mxio_index_read(mxio_file *file, mxio_index **out, mxio_err *err);
+
+/* ------------------------------------------------------------------------
+ * engine.c: segments to a file and back
+ * --------------------------------------------------------------------- */
+
+typedef struct mxio_strided {   /* memory that is not stored as it lies      */
+    const uint64_t *shape;      /* ndim extents, slowest stored axis first   */
+    const int64_t *strides;     /* in bytes, one for each                    */
+    uint32_t ndim;
+    uint32_t swap_nbytes;       /* above 1: reverse each run of this many
+                                   bytes; divides item_nbytes                */
+    uint64_t item_nbytes;       /* at least 1                                */
+} mxio_strided;
+
+/* The engine's unit of work: a run of whole chunks of one entry.  Segments of
+ * one call are in ascending, disjoint order of offset. */
+typedef struct mxio_segment {
+    void *mem;                  /* NULL when reading: check, keep nothing    */
+    const mxio_strided *strided;/* NULL: mem holds the nbytes as stored      */
+    uint64_t nbytes;            /* at least 1                                */
+    uint64_t offset;            /* in the file                               */
+    uint64_t chunk_nbytes;      /* at least 1; the last chunk may be shorter */
+    uint32_t *checksums;        /* one for each chunk: filled when writing,
+                                   compared when reading.  NULL: none.       */
+} mxio_segment;
+
+/* Where a call begins and, after MXIO_OK, where it ended.  Zeroed at first;
+ * finished when segment equals the number of segments. */
+typedef struct mxio_cursor {
+    uint64_t segment;
+    uint64_t offset;            /* in the segment; a multiple of its chunks  */
+} mxio_cursor;
+
+enum {
+    MXIO_SYNC = 1,              /* write: start the disk behind each piece   */
+    MXIO_CHECKSUM_ONLY = 2,     /* write: fill the checksums, write nothing  */
+    MXIO_NO_VERIFY = 4,         /* read: compare no checksums                */
+    MXIO_ZEROS = 8              /* read: the bytes must be zero; mem is NULL */
+};
+
+typedef struct mxio_io_opts {
+    size_t sizeof_opts;         /* sizeof(mxio_io_opts)                      */
+    unsigned threads;           /* at most this many; 0 means 1              */
+    unsigned flags;
+    uint64_t max_nbytes;        /* stop before a piece that would end more
+                                   than this behind the first one's offset,
+                                   but do one piece at least; 0: do all      */
+} mxio_io_opts;
+
+/* Moves segments [cursor->segment, n) until done or until max_nbytes.  A
+ * NULL cursor means from the start.  No piece is longer than max_nbytes if that
+ * is MXIO_PIECE_NBYTES or more and no chunk is longer.
+ *
+ * On MXIO_CHECKSUM, err->item is the segment, err->offset the file offset of
+ * the first chunk that fails; target memory then holds unspecified bytes.
+ * With MXIO_ZEROS, the offset of the first piece of padding that fails. */
+#define MXIO_PIECE_NBYTES (4u << 20)
+mxio_status mxio_write(mxio_file *file, mxio_segment *segments, uint64_t n,
+                       mxio_cursor *cursor, const mxio_io_opts *opts,
+                       mxio_err *err);
+mxio_status mxio_read(mxio_file *file, const mxio_segment *segments,
+                      uint64_t n, mxio_cursor *cursor,
+                      const mxio_io_opts *opts, mxio_err *err);
+
+/* A segment for all of an entry's bytes.  REQUIRES: entry->nbytes > 0. */
+void mxio_entry_segment(const mxio_index *index, const mxio_entry *entry,
+                        void *mem, mxio_segment *out);
+
+/* The padding of a file, as segments for mxio_read with MXIO_ZEROS: fills up to
+ * count + 1 of them, returns how many.  None for a file with the feature
+ * `appending`, whose gaps may be space that was given up. */
+uint64_t mxio_index_padding(const mxio_index *index, mxio_segment *out);
+
+/* Copies items [first, first + n) of strided memory, in stored order, to dst
+ * as they are stored.  REQUIRES: they exist. */
+void mxio_strided_gather(const void *mem, const mxio_strided *strided,
+                         uint64_t first, uint64_t n, void *dst);
+
+/* ------------------------------------------------------------------------
+ * crc32c.c: CRC-32C (Castagnoli), RFC 3720
+ * --------------------------------------------------------------------- */
+
+/* The crc of bytes that follow others whose crc is `crc` (0: none do). */
+uint32_t mxio_crc32c(uint32_t crc, const void *mem, size_t nbytes);
+
+/* The implementations compiled in, portable one first, and whether this
+ * processor can run them.  NULL past the last. */
+const char *mxio_crc32c_name(size_t variant, int *runs_here);
+/* The number of the one mxio_crc32c uses. */
+size_t mxio_crc32c_chosen(void);
+/* As mxio_crc32c, with a given one.  REQUIRES: it runs here. */
+uint32_t mxio_crc32c_variant(size_t variant, uint32_t crc, const void *mem,
+                             size_t nbytes);
+
+/* ------------------------------------------------------------------------
+ * Memory for arrays: 64-byte aligned, from 4 MiB on in huge pages where the
+ * system has them.  NULL: out of memory.
+ * --------------------------------------------------------------------- */
+void *mxio_memory_new(uint64_t nbytes);
+void mxio_memory_free(void *mem); /* NULL allowed */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
