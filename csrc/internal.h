@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * internal.h - what every C file here shares: failing in one line, arithmetic
+ * that cannot overflow, little-endian bytes, and the cursor, which is the only
+ * way to read bytes that nobody has judged yet.
+ */
+#ifndef MXIO_INTERNAL_H
+#define MXIO_INTERNAL_H
+
+#include "mxio.h"
+
+#include <limits.h>
+#include <string.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#define MXIO_BIG_ENDIAN 1
+#else
+#define MXIO_BIG_ENDIAN 0
+#endif
+
+/* ---- failing ----------------------------------------------------------- */
+
+/* Fills *err (NULL allowed) and returns status, so that a caller fails in one
+ * line.  what is cut to fit. */
+mxio_status mxio_fail(mxio_err *err, mxio_status status, int sys_errno,
+                      uint64_t offset, uint64_t item, const char *what);
+
+#define FAIL(err, status, offset, item, what) \
+    return mxio_fail((err), (status), 0, (offset), (item), (what))
+
+#define TRY(call)                      \
+    do {                               \
+        mxio_status try_ = (call);     \
+        if (try_ != MXIO_OK) {         \
+            return try_;               \
+        }                              \
+    } while (0)
+
+/* ---- arithmetic: 0 if the result does not fit ---------------------------- */
+
+static inline int add_u64(uint64_t a, uint64_t b, uint64_t *out) {
+    *out = a + b;
+    return *out >= a;
+}
+
+static inline int mul_u64(uint64_t a, uint64_t b, uint64_t *out) {
+    if (a != 0 && b > UINT64_MAX / a) {
+        return 0;
+    }
+    *out = a * b;
+    return 1;
+}
+
+static inline int align_u64(uint64_t x, uint64_t alignment, uint64_t *out) {
+    uint64_t sum;
+    if (!add_u64(x, alignment - 1, &sum)) {
+        return 0;
+    }
+    *out = sum - sum % alignment;
+    return 1;
+}
+
+/* Not a + b - 1: cannot overflow.  REQUIRES: b > 0. */
+static inline uint64_t ceil_div_u64(uint64_t a, uint64_t b) {
+    return a / b + (a % b != 0);
+}
+
+static inline uint64_t min_u64(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+/* ---- little-endian bytes ------------------------------------------------- */
+
+static inline uint16_t load_u16(const uint8_t *p) {
+    return (uint16_t)(p[0] | p[1] << 8);
+}
+
+static inline uint32_t load_u32(const uint8_t *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16
+           | (uint32_t)p[3] << 24;
+}
+
+static inline uint64_t load_u64(const uint8_t *p) {
+    return (uint64_t)load_u32(p) | (uint64_t)load_u32(p + 4) << 32;
+}
+
+static inline void store_u16(uint8_t *p, uint16_t x) {
+    p[0] = (uint8_t)x;
+    p[1] = (uint8_t)(x >> 8);
+}
+
+static inline void store_u32(uint8_t *p, uint32_t x) {
+    store_u16(p, (uint16_t)x);
+    store_u16(p + 2, (uint16_t)(x >> 16));
+}
+
+static inline void store_u64(uint8_t *p, uint64_t x) {
+    store_u32(p, (uint32_t)x);
+    store_u32(p + 4, (uint32_t)(x >> 32));
+}
+
+/* ---- the cursor ---------------------------------------------------------- */
+
+/* Invariant: [at, end) are bytes that are present. */
+typedef struct cursor {
+    const uint8_t *at;
+    const uint8_t *end;
+} cursor;
+
+/* The next nbytes, or NULL (and nothing consumed) if fewer are present. */
+static inline const uint8_t *cursor_take(cursor *c, uint64_t nbytes) {
+    const uint8_t *p = c->at;
+    if (nbytes > (uint64_t)(c->end - c->at)) {
+        return NULL;
+    }
+    c->at += nbytes;
+    return p;
+}
+
+/* ---- cpu.c --------------------------------------------------------------- */
+
+/* What this processor and its operating system let us use. */
+enum {
+    CPU_SSE42 = 1,        /* x86: crc32 instruction                          */
+    CPU_PCLMUL = 2,       /* x86: pclmulqdq                                  */
+    CPU_VPCLMUL512 = 4,   /* x86: vpclmulqdq on zmm, with AVX-512 F, BW, VL  */
+    CPU_ARM_CRC32 = 8,    /* arm64: crc32c instructions                      */
+    CPU_ARM_PMULL = 16    /* arm64: 64-bit polynomial multiply               */
+};
+unsigned mxio_cpu_features(void);
+
+#endif

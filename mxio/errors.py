@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong, as exceptions.
+
+::
+
+    Exception
+    ├── OSError (FileNotFoundError, …)   the system said no; errno and filename are kept
+    ├── MemoryError
+    ├── TypeError, ValueError            the caller's arguments, said before any I/O
+    └── MXIOError
+        ├── FormatError (ValueError)     these bytes are not a valid file
+        │   └── ChecksumError            the contents changed since they were written
+        ├── UnsupportedError             valid, but needs something this installation lacks
+        └── EntryError (KeyError)        no such entry, or not the expected shape or dtype
+
+Every message is one sentence: what, in which array, where, in which file.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ChecksumError", "EntryError", "FormatError", "MXIOError", "UnsupportedError"]
+
+
+class MXIOError(Exception):
+    """The root of mxio's own exceptions."""
+
+
+class FormatError(MXIOError, ValueError):
+    """These bytes are not a valid file.
+
+    Attributes
+    ----------
+    offset : int or None
+        Where in the file, in bytes, when one place is to blame.
+    """
+
+    offset: int | None
+
+    def __init__(self, message: str, offset: int | None = None) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (*self.args, self.offset)
+
+
+class ChecksumError(FormatError):
+    """The file is well formed, but its contents changed since they were written.
+
+    Attributes
+    ----------
+    name : str or None
+        The damaged array; None when it is the head or the index.
+    chunk : int or None
+        The number of the damaged chunk in that array.
+    offset : int or None
+        Where the chunk begins in the file, in bytes.
+    """
+
+    name: str | None
+    chunk: int | None
+
+    def __init__(
+        self,
+        message: str,
+        offset: int | None = None,
+        name: str | None = None,
+        chunk: int | None = None,
+    ) -> None:
+        super().__init__(message, offset)
+        self.name = name
+        self.chunk = chunk
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (*self.args, self.offset, self.name, self.chunk)
+
+
+class UnsupportedError(MXIOError):
+    """The file is valid, but reading it needs something this installation lacks."""
+
+
+class EntryError(MXIOError, KeyError):
+    """There is no such entry, or it has not the expected shape or dtype."""
+
+    def __str__(self) -> str:
+        # KeyError would print the repr of the sentence.
+        return Exception.__str__(self)
