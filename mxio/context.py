@@ -7,13 +7,27 @@ around and old files mention. It moves nothing.
 
 from __future__ import annotations
 
+import threading
+
 __all__ = ["Context", "cpu", "cpu_pinned", "current_context", "gpu"]
 
 _TYPES = ("cpu", "gpu", "cpu_pinned", "cpu_shared")
 
 
+class _Entered(threading.local):
+    """The contexts a thread has entered by ``with``, innermost last."""
+
+    def __init__(self) -> None:
+        self.stack: list[Context] = []
+
+
+_entered = _Entered()
+
+
 class Context:
     """A device by kind and number, equal and hashable by both.
+
+    ``with`` makes it the current context of this thread, as in MXNet 1.9.1.
 
     Parameters
     ----------
@@ -38,7 +52,8 @@ class Context:
 
     def __init__(self, device_type: str | Context, device_id: int = 0) -> None:
         if isinstance(device_type, Context):
-            device_type, device_id = device_type.device_type, device_type.device_id
+            device_id = device_type.device_id
+            device_type = device_type.device_type
         if device_type not in _TYPES:
             raise ValueError(f"no device type {device_type!r}: it is one of {', '.join(_TYPES)}")
         self.device_type = device_type
@@ -57,11 +72,15 @@ class Context:
     def __repr__(self) -> str:
         return f"{self.device_type}({self.device_id})"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return Context, (self.device_type, self.device_id)
+
     def __enter__(self) -> Context:
+        _entered.stack.append(self)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        return None
+        _entered.stack.pop()
 
 
 def cpu(device_id: int = 0) -> Context:
@@ -80,5 +99,5 @@ def cpu_pinned(device_id: int = 0) -> Context:
 
 
 def current_context() -> Context:
-    """Return the context of arrays made without ``ctx=``: always ``cpu(0)``."""
-    return cpu(0)
+    """Return the context of arrays made without ``ctx=``: ``cpu(0)``, or that of ``with``."""
+    return _entered.stack[-1] if _entered.stack else cpu()

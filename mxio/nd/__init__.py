@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MXNet's ``nd``: arrays, and saving and loading them.
+
+The functions have the arguments and the results of MXNet 1.9.1, measured; their arrays
+are NumPy's, their files mxio's. Arrays are float32 unless something else is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mxio.context import Context
+from mxio.errors import UnsupportedError
+from mxio.nd import random
+from mxio.nd.ndarray import NDArray, dtype_of, wrap
+
+__all__ = [
+    "NDArray",
+    "arange",
+    "array",
+    "empty",
+    "full",
+    "load",
+    "load_frombuffer",
+    "ones",
+    "ones_like",
+    "random",
+    "save",
+    "waitall",
+    "zeros",
+    "zeros_like",
+]
+
+Shape = int | Sequence[int]
+Ctx = Context | str | None
+
+
+def save(fname: str | os.PathLike[str], data: Any, *, sync: bool = True) -> None:
+    """Save one array, a list of arrays or a dict of named arrays, replacing the file.
+
+    Parameters
+    ----------
+    fname : str or os.PathLike
+        ``file:///path`` is a path too.
+    data : NDArray or numpy.ndarray, or a list or dict of them
+        MXNet refuses NumPy arrays; mxio does not.
+    sync : bool, default True
+        As in ``mxio.save``.
+
+    Raises
+    ------
+    ValueError
+        For other `data`: a tuple, a generator, None, a str, ….
+    TypeError
+        For an item that is not an array, or a key that is not a str.
+    OSError
+        Where MXNet has an ``MXNetError``.
+
+    Examples
+    --------
+    >>> save('mydict', {'x': arange(4), 'y': zeros(4)})
+    >>> list(load('mydict'))
+    ['x', 'y']
+    """
+    from mxio import _file
+
+    _file.save(_path(fname), _checked(data), sync=sync)
+
+
+def load(fname: str | os.PathLike[str], *, mmap: bool = False, verify: bool | None = None) -> Any:
+    """Load what `save`, MXNet or ``mxio.save`` wrote.
+
+    Parameters
+    ----------
+    fname : str or os.PathLike
+    mmap, verify
+        As in ``mxio.load``.
+
+    Returns
+    -------
+    list of NDArray or dict of str to NDArray
+        A list of one where a single array was saved. (An empty dict is ``{}`` here,
+        ``[]`` in MXNet 1.9.1.)
+
+    Raises
+    ------
+    OSError
+        FileNotFoundError for a missing file, where MXNet has an ``MXNetError``.
+    FormatError
+        If the file is not valid.
+    UnsupportedError
+        If it holds more than named arrays: nested containers or plain values.
+    """
+    from mxio import _file
+
+    path = _path(fname)
+    return _dressed(_file.load(path, mmap=mmap, verify=verify), path)
+
+
+def load_frombuffer(buf: Any, *, verify: bool | None = None) -> Any:
+    """Load from the bytes of a file; otherwise as `load`.
+
+    Parameters
+    ----------
+    buf : bytes-like
+        MXNet accepts bytes only.
+    """
+    from mxio import _file
+
+    try:
+        memoryview(buf)
+    except TypeError:
+        raise TypeError(f"buf required to be bytes-like, not {type(buf).__name__}") from None
+    return _dressed(_file.loads(buf, verify=verify), "the buffer")
+
+
+def array(source_array: Any, ctx: Ctx = None, dtype: Any = None) -> NDArray:
+    """Copy anything array-like.
+
+    Parameters
+    ----------
+    source_array : array-like
+    dtype : dtype, optional
+        That of `source_array` if it is an NDArray, else float32, even for NumPy arrays
+        of another dtype. (MXNet 1.9.1, measured.)
+
+    Raises
+    ------
+    TypeError
+        For what makes no such array.
+    """
+    if dtype is None and isinstance(source_array, NDArray):
+        dtype = source_array.dtype
+    dtype = dtype_of(dtype)
+    try:
+        return wrap(np.array(source_array, dtype, order="C", subok=False), ctx)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"source_array must be array like object: {error}") from error
+
+
+def empty(shape: Shape, ctx: Ctx = None, dtype: Any = None) -> NDArray:
+    """Return an array of arbitrary values."""
+    return wrap(np.empty(shape, dtype_of(dtype)), ctx)
+
+
+def zeros(shape: Shape, ctx: Ctx = None, dtype: Any = None) -> NDArray:
+    """Return an array of zeros."""
+    return wrap(np.zeros(shape, dtype_of(dtype)), ctx)
+
+
+def ones(shape: Shape, ctx: Ctx = None, dtype: Any = None) -> NDArray:
+    """Return an array of ones."""
+    return wrap(np.ones(shape, dtype_of(dtype)), ctx)
+
+
+def full(shape: Shape, val: Any, ctx: Ctx = None, dtype: Any = "float32") -> NDArray:
+    """Return an array of one value."""
+    return wrap(np.full(shape, val, dtype_of(dtype)), ctx)
+
+
+def zeros_like(data: NDArray) -> NDArray:
+    """Return zeros of the shape, dtype and context of `data`."""
+    return np.zeros_like(data).view(NDArray)
+
+
+def ones_like(data: NDArray) -> NDArray:
+    """Return ones of the shape, dtype and context of `data`."""
+    return np.ones_like(data).view(NDArray)
+
+
+def arange(
+    start: float,
+    stop: float | None = None,
+    step: float = 1.0,
+    repeat: int = 1,
+    ctx: Ctx = None,
+    dtype: Any = "float32",
+) -> NDArray:
+    """Return ``start + i * step`` below `stop`, each `repeat` times in a row.
+
+    With one number, from 0 to it. MXNet 1.9.1 refuses an empty range; here it is
+    an empty array.
+
+    Raises
+    ------
+    ValueError
+        If `step` is 0 or `repeat` is not positive.
+    """
+    if step == 0:
+        raise ValueError("Range does not support step=0, received 0")
+    if repeat <= 0:
+        raise ValueError(f"Range only supports repeat > 0, received {repeat}")
+    if stop is None:
+        start, stop = 0, start
+    dtype = dtype_of(dtype)
+    count = max(0, math.ceil((stop - start) / step))
+    # In the dtype itself, as MXNet computes, so that float32 values are the same.
+    kind = np.promote_types(dtype, np.float32).type if dtype.kind in "fV" else dtype.type
+    values = np.arange(count).astype(kind) * kind(step) + kind(start)
+    return wrap(np.repeat(values.astype(dtype, copy=False), repeat), ctx)
+
+
+def waitall() -> None:
+    """Do nothing: the values are always there."""
+
+
+def _path(fname: Any) -> str:
+    path = os.fspath(fname) if isinstance(fname, os.PathLike) else fname
+    if not isinstance(path, str):
+        raise TypeError(f"fname required to be a string or os.PathLike, not {type(path).__name__}")
+    return path.removeprefix("file://")
+
+
+def _checked(data: Any) -> Any:
+    """Return `data` if MXNet could save it, in plain containers."""
+    if isinstance(data, np.ndarray):
+        return data
+    wrong = "save only accept dict str->NDArray or list of NDArray"
+    if isinstance(data, dict):
+        for key, item in data.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{wrong}, but key {key!r} is of type {type(key).__name__}")
+            if not isinstance(item, np.ndarray):
+                raise TypeError(f"{wrong}, but item {key!r} is of type {type(item).__name__}")
+        return dict(data)
+    if isinstance(data, list):
+        for number, item in enumerate(data):
+            if not isinstance(item, np.ndarray):
+                raise TypeError(f"{wrong}, but item {number} is of type {type(item).__name__}")
+        return list(data)
+    raise ValueError(
+        "data needs to either be a NDArray, dict of str, NDArray pairs or a list of NDarrays, "
+        f"not {type(data).__name__}"
+    )
+
+
+def _dressed(loaded: Any, name: str) -> list[NDArray] | dict[str, NDArray]:
+    """Return loaded arrays as NDArrays, in the same memory."""
+    if isinstance(loaded, np.ndarray):
+        return [loaded.view(NDArray)]
+    if isinstance(loaded, dict):
+        if all(isinstance(item, np.ndarray) for item in loaded.values()):
+            return {key: item.view(NDArray) for key, item in loaded.items()}
+    elif isinstance(loaded, (list, tuple)) and all(isinstance(i, np.ndarray) for i in loaded):
+        return [item.view(NDArray) for item in loaded]
+    raise UnsupportedError(
+        f"{name} holds more than nd can express, which is one array, a list or a dict of "
+        "arrays; mxio.load reads it"
+    )
