@@ -117,6 +117,16 @@ static inline const uint8_t *cursor_take(cursor *c, uint64_t nbytes) {
     return p;
 }
 
+/* ---- file.c -------------------------------------------------------------- */
+
+/* The bytes where they lie, if memory stands for the file and holds them; NULL
+ * for a real file. */
+const uint8_t *mxio_file_peek(const mxio_file *file, uint64_t nbytes,
+                              uint64_t offset);
+/* Starts the disk; a hint. */
+void mxio_file_start_writeback(mxio_file *file, uint64_t nbytes,
+                               uint64_t offset);
+
 /* ---- cpu.c --------------------------------------------------------------- */
 
 /* What this processor and its operating system let us use. */

@@ -158,6 +158,7 @@ void mxio_index_free(mxio_index *index); /* NULL allowed */
 
 const mxio_head *mxio_index_head(const mxio_index *index);
 uint64_t mxio_index_count(const mxio_index *index);
+uint64_t mxio_index_n_aliases(const mxio_index *index);
 uint64_t mxio_index_n_dtypes(const mxio_index *index);
 
 /* REQUIRES: i < count, or row < n_dtypes. */
@@ -250,10 +251,12 @@ typedef struct mxio_strided {   /* memory that is not stored as it lies      */
 } mxio_strided;
 
 /* The engine's unit of work: a run of whole chunks of one entry.  Segments of
- * one call are in ascending, disjoint order of offset. */
+ * one call are in ascending, disjoint order of offset.  A write may fill the
+ * bytes between two segments with zeros where they are fewer than 4096. */
 typedef struct mxio_segment {
     void *mem;                  /* NULL when reading: check, keep nothing    */
-    const mxio_strided *strided;/* NULL: mem holds the nbytes as stored      */
+    const mxio_strided *strided;/* NULL: mem holds the nbytes as stored.
+                                   Writing only.                             */
     uint64_t nbytes;            /* at least 1                                */
     uint64_t offset;            /* in the file                               */
     uint64_t chunk_nbytes;      /* at least 1; the last chunk may be shorter */
@@ -299,6 +302,9 @@ mxio_status mxio_read(mxio_file *file, const mxio_segment *segments,
                       uint64_t n, mxio_cursor *cursor,
                       const mxio_io_opts *opts, mxio_err *err);
 
+/* Puts segments in ascending order of offset. */
+void mxio_segments_sort(mxio_segment *segments, uint64_t n);
+
 /* A segment for all of an entry's bytes.  REQUIRES: entry->nbytes > 0. */
 void mxio_entry_segment(const mxio_index *index, const mxio_entry *entry,
                         void *mem, mxio_segment *out);
@@ -307,6 +313,14 @@ void mxio_entry_segment(const mxio_index *index, const mxio_entry *entry,
  * count + 1 of them, returns how many.  None for a file with the feature
  * `appending`, whose gaps may be space that was given up. */
 uint64_t mxio_index_padding(const mxio_index *index, mxio_segment *out);
+
+/* The order in which an array is stored: as it lies if it lies in C or Fortran
+ * order, else the one whose innermost axis takes the shorter steps.  shape and
+ * strides are given by axis; *contiguous says whether it lies as it is stored.
+ * REQUIRES: no dim is 0. */
+int mxio_strided_order(uint32_t ndim, const uint64_t *shape,
+                       const int64_t *strides, uint64_t item_nbytes,
+                       int *contiguous);
 
 /* Copies items [first, first + n) of strided memory, in stored order, to dst
  * as they are stored.  REQUIRES: they exist. */

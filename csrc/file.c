@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * file.c - a file that appears whole or not at all.
+ *
+ * Writing happens in a temporary file beside the target.  Commit is four steps
+ * whose order is the whole promise:
+ *
+ *     sync the temporary file     the contents are on the disk
+ *     rename it over the target   readers see the old file or the new one
+ *     sync the folder             the name is on the disk: nothing takes it back
+ *     forget the temporary name   close must not remove what it now names
+ *
+ * Memory can stand for a file, so that the engine knows one kind of target.
+ */
+#include "internal.h"
+#include "os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Enough for head and index of most files in one read. */
+enum { FIRST_READ_NBYTES = 65536 };
+
+struct mxio_file {
+    int fd;              /* -1: memory                                      */
+    uint64_t nbytes;
+    os_place place;      /* a created file's                                */
+    char *temporary;     /* its name now; NULL when committed or not created */
+    uint8_t *mem;        /* memory: borrowed, stands for offsets from base  */
+    uint64_t base;
+};
+
+struct mxio_map {
+    void *mem;
+    uint64_t nbytes;
+};
+
+static mxio_status fail_io(mxio_err *err, int sys_errno, const char *what) {
+    if (sys_errno == ENOMEM) {
+        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, what);
+    }
+    return mxio_fail(err, MXIO_IO, sys_errno, MXIO_NOWHERE, MXIO_NOWHERE,
+                     what);
+}
+
+static mxio_file *file_new(void) {
+    mxio_file *file = calloc(1, sizeof *file);
+    if (file != NULL) {
+        file->fd = -1;
+    }
+    return file;
+}
+
+mxio_status mxio_file_create(const char *path, mxio_file **out,
+                             mxio_err *err) {
+    mxio_file *file = file_new();
+    os_owner owner;
+    int failed;
+    if (file == NULL) {
+        return fail_io(err, ENOMEM, "out of memory");
+    }
+    failed = mxio_os_place_open(path, &file->place);
+    if (failed != 0) {
+        free(file);
+        return fail_io(err, failed, "cannot open its folder");
+    }
+    failed = mxio_os_stat(&file->place, &owner);
+    if (failed == 0 || failed == ENOENT) {
+        failed = mxio_os_create(&file->place, failed == 0 ? &owner : NULL,
+                                &file->temporary, &file->fd);
+    }
+    if (failed != 0) {
+        mxio_os_place_close(&file->place);
+        free(file);
+        return fail_io(err, failed, "cannot create a file in its folder");
+    }
+    *out = file;
+    return MXIO_OK;
+}
+
+mxio_status mxio_file_open(const char *path, mxio_file **out,
+                           mxio_err *err) {
+    mxio_file *file = file_new();
+    int failed;
+    if (file == NULL) {
+        return fail_io(err, ENOMEM, "out of memory");
+    }
+    failed = mxio_os_open(path, &file->fd);
+    if (failed == 0) {
+        failed = mxio_os_nbytes(file->fd, &file->nbytes);
+        if (failed != 0) {
+            mxio_os_close(file->fd);
+        }
+    }
+    if (failed != 0) {
+        free(file);
+        return fail_io(err, failed, "cannot open it");
+    }
+    *out = file;
+    return MXIO_OK;
+}
+
+mxio_status mxio_file_memory(void *mem, uint64_t offset, uint64_t nbytes,
+                             mxio_file **out, mxio_err *err) {
+    mxio_file *file = file_new();
+    if (file == NULL) {
+        return fail_io(err, ENOMEM, "out of memory");
+    }
+    if (!add_u64(offset, nbytes, &file->nbytes)) {
+        free(file);
+        FAIL(err, MXIO_INVALID, offset, MXIO_NOWHERE, "memory has no end");
+    }
+    file->mem = mem;
+    file->base = offset;
+    *out = file;
+    return MXIO_OK;
+}
+
+uint64_t mxio_file_nbytes(const mxio_file *file) {
+    return file->nbytes;
+}
+
+mxio_status mxio_file_reserve(mxio_file *file, uint64_t nbytes,
+                              mxio_err *err) {
+    if (file->fd >= 0) {
+        int failed = mxio_os_reserve(file->fd, nbytes);
+        if (failed != 0) {
+            return fail_io(err, failed, "cannot reserve its space");
+        }
+        file->nbytes = nbytes;
+    }
+    return MXIO_OK;
+}
+
+/* Where memory holds these offsets, NULL if it does not. */
+static uint8_t *memory_at(const mxio_file *file, uint64_t nbytes,
+                          uint64_t offset) {
+    if (offset < file->base || offset > file->nbytes
+        || nbytes > file->nbytes - offset) {
+        return NULL;
+    }
+    return file->mem + (offset - file->base);
+}
+
+mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes,
+                          uint64_t offset, mxio_err *err) {
+    int failed;
+    if (nbytes == 0) {
+        return MXIO_OK;
+    }
+    if (file->fd < 0) {
+        uint8_t *p = memory_at(file, nbytes, offset);
+        if (p == NULL) {
+            FAIL(err, MXIO_INVALID, offset, MXIO_NOWHERE,
+                 "a write lies outside of the memory");
+        }
+        memcpy(p, mem, (size_t)nbytes);
+        return MXIO_OK;
+    }
+    failed = mxio_os_write(file->fd, mem, nbytes, offset);
+    if (failed != 0) {
+        return mxio_fail(err, MXIO_IO, failed, offset, MXIO_NOWHERE,
+                         "cannot write");
+    }
+    return MXIO_OK;
+}
+
+mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes,
+                          uint64_t offset, mxio_err *err) {
+    uint64_t got = 0;
+    int failed;
+    if (nbytes == 0) {
+        return MXIO_OK;
+    }
+    if (file->fd < 0) {
+        const uint8_t *p = memory_at(file, nbytes, offset);
+        if (p == NULL) {
+            FAIL(err, MXIO_CORRUPT, offset, MXIO_NOWHERE,
+                 "the file is cut short");
+        }
+        memcpy(mem, p, (size_t)nbytes);
+        return MXIO_OK;
+    }
+    failed = mxio_os_read(file->fd, mem, nbytes, offset, &got);
+    if (failed != 0) {
+        return mxio_fail(err, MXIO_IO, failed, offset, MXIO_NOWHERE,
+                         "cannot read");
+    }
+    if (got != nbytes) {
+        FAIL(err, MXIO_CORRUPT, offset + got, MXIO_NOWHERE,
+             "the file is cut short");
+    }
+    return MXIO_OK;
+}
+
+const uint8_t *mxio_file_peek(const mxio_file *file, uint64_t nbytes,
+                              uint64_t offset) {
+    return file->fd < 0 ? memory_at(file, nbytes, offset) : NULL;
+}
+
+void mxio_file_start_writeback(mxio_file *file, uint64_t nbytes,
+                               uint64_t offset) {
+    if (file->fd >= 0) {
+        mxio_os_start_writeback(file->fd, offset, nbytes);
+    }
+}
+
+mxio_status mxio_file_commit(mxio_file *file, int sync, mxio_err *err) {
+    int failed;
+    if (file->temporary == NULL) {
+        FAIL(err, MXIO_INVALID, MXIO_NOWHERE, MXIO_NOWHERE,
+             "nothing to commit");
+    }
+    if (sync) {
+        failed = mxio_os_sync(file->fd);
+        if (failed != 0) {
+            return fail_io(err, failed, "cannot sync it to the disk");
+        }
+    }
+    failed = mxio_os_rename(&file->place, file->temporary);
+    if (failed != 0) {
+        return fail_io(err, failed, "cannot put it in place");
+    }
+    free(file->temporary);
+    file->temporary = NULL;
+    if (sync) {
+        failed = mxio_os_sync_folder(&file->place);
+        if (failed != 0) {
+            return fail_io(err, failed,
+                           "the new file is in place, but its folder could "
+                           "not be synced: a power cut may undo it");
+        }
+    }
+    return MXIO_OK;
+}
+
+void mxio_file_close(mxio_file *file) {
+    if (file == NULL) {
+        return;
+    }
+    if (file->temporary != NULL) {
+        mxio_os_unlink(&file->place, file->temporary);
+        free(file->temporary);
+    }
+    if (file->fd >= 0) {
+        mxio_os_close(file->fd);
+    }
+    if (file->place.name != NULL) {
+        mxio_os_place_close(&file->place);
+    }
+    free(file);
+}
+
+/* ---- maps ---------------------------------------------------------------- */
+
+mxio_status mxio_map_new(mxio_file *file, mxio_map **out, mxio_err *err) {
+    mxio_map *map;
+    int failed;
+    if (file->fd < 0 || file->nbytes == 0) {
+        FAIL(err, MXIO_INVALID, MXIO_NOWHERE, MXIO_NOWHERE,
+             "only a file that has bytes can be mapped");
+    }
+    map = malloc(sizeof *map);
+    if (map == NULL) {
+        return fail_io(err, ENOMEM, "out of memory");
+    }
+    map->nbytes = file->nbytes;
+    failed = mxio_os_map(file->fd, file->nbytes, &map->mem);
+    if (failed != 0) {
+        free(map);
+        return fail_io(err, failed, "cannot map it");
+    }
+    *out = map;
+    return MXIO_OK;
+}
+
+void *mxio_map_data(const mxio_map *map) {
+    return map->mem;
+}
+
+uint64_t mxio_map_nbytes(const mxio_map *map) {
+    return map->nbytes;
+}
+
+void mxio_map_free(mxio_map *map) {
+    if (map != NULL) {
+        mxio_os_unmap(map->mem, map->nbytes);
+        free(map);
+    }
+}
+
+/* ---- head and index ------------------------------------------------------ */
+
+mxio_status mxio_index_read(mxio_file *file, mxio_index **out,
+                            mxio_err *err) {
+    uint64_t first = min_u64(file->nbytes, FIRST_READ_NBYTES);
+    uint8_t *bytes;
+    mxio_status status;
+    mxio_head head;
+    if (file->nbytes < MXIO_HEAD_NBYTES) {
+        FAIL(err, MXIO_CORRUPT, file->nbytes, MXIO_NOWHERE,
+             "it is shorter than the head of an mxio file");
+    }
+    bytes = malloc((size_t)first);
+    if (bytes == NULL) {
+        return fail_io(err, ENOMEM, "out of memory");
+    }
+    status = mxio_file_get(file, bytes, first, 0, err);
+    if (status == MXIO_OK) {
+        status = mxio_head_decode(bytes, file->nbytes, &head, err);
+    }
+    if (status != MXIO_OK) {
+        free(bytes);
+        return status;
+    }
+    if (head.index_offset + head.index_nbytes <= first) {
+        status = mxio_index_decode(bytes + head.index_offset, &head, out,
+                                   err);
+        free(bytes);
+        return status;
+    }
+    /* The head's CRC is right and the length lies inside the file, so that much
+     * is present. */
+    free(bytes);
+    bytes = head.index_nbytes > SIZE_MAX
+                ? NULL : malloc((size_t)head.index_nbytes);
+    if (bytes == NULL) {
+        return fail_io(err, ENOMEM, "out of memory");
+    }
+    status = mxio_file_get(file, bytes, head.index_nbytes, head.index_offset,
+                           err);
+    if (status == MXIO_OK) {
+        status = mxio_index_decode(bytes, &head, out, err);
+    }
+    free(bytes);
+    return status;
+}

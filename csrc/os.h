@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * os.h - the system, in the operations mxio needs and their guarantees.
+ *
+ * One implementation exists, os_posix.c; a port to another system is one more
+ * file.  Every function that can fail returns 0 or an errno value, never both
+ * and never -1.  Transfers are complete or fail: interrupted calls are resumed,
+ * short ones continued, long ones split.
+ */
+#ifndef MXIO_OS_H
+#define MXIO_OS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- files --------------------------------------------------------------- */
+
+/* A name in a folder: the folder is open, so that it cannot be exchanged
+ * between two steps of a commit. */
+typedef struct os_place {
+    int folder;     /* descriptor                                            */
+    char *name;     /* owned                                                 */
+} os_place;
+
+/* Splits path and opens its folder. */
+int mxio_os_place_open(const char *path, os_place *out);
+void mxio_os_place_close(os_place *place);
+
+/* What is at a place: 0 and *mode, *uid, *gid of a regular file; ENOENT;
+ * EISDIR; EINVAL for anything else. */
+typedef struct os_owner {
+    uint32_t mode, uid, gid;
+} os_owner;
+int mxio_os_stat(const os_place *place, os_owner *out);
+
+/* A new file, locked, under a name beside the place that no other process
+ * uses: mode 0666 less the umask, or mode and owner of *like if that is not
+ * NULL.  *temporary receives its name, owned by the caller. */
+int mxio_os_create(const os_place *place, const os_owner *like,
+                   char **temporary, int *fd);
+
+/* A regular file for reading.  EISDIR, EINVAL: as mxio_os_stat. */
+int mxio_os_open(const char *path, int *fd);
+int mxio_os_nbytes(int fd, uint64_t *out);
+void mxio_os_close(int fd);
+
+/* EIO never means "the end": *got tells how much there was. */
+int mxio_os_read(int fd, void *mem, uint64_t nbytes, uint64_t offset,
+                 uint64_t *got);
+int mxio_os_write(int fd, const void *mem, uint64_t nbytes, uint64_t offset);
+
+/* Sets the length and asks for the space; a system that cannot promise space
+ * sets the length only. */
+int mxio_os_reserve(int fd, uint64_t nbytes);
+
+/* Starts writing a range to the disk.  A hint: promises nothing, fails
+ * silently. */
+void mxio_os_start_writeback(int fd, uint64_t offset, uint64_t nbytes);
+
+/* After these, what was written, or the folder's names, survive a power cut.
+ * A system without folder syncs succeeds.  A failed sync must not be tried
+ * again: the kernel may have dropped the pages (fsync-gate). */
+int mxio_os_sync(int fd);
+int mxio_os_sync_folder(const os_place *place);
+
+/* Atomic: readers of the name see the old file or the new one. */
+int mxio_os_rename(const os_place *place, const char *temporary);
+void mxio_os_unlink(const os_place *place, const char *temporary);
+
+/* ---- memory -------------------------------------------------------------- */
+
+/* nbytes of a file from its start, private and writable. */
+int mxio_os_map(int fd, uint64_t nbytes, void **out);
+void mxio_os_unmap(void *mem, uint64_t nbytes);
+
+/* Asks for huge pages.  A hint. */
+void mxio_os_advise_huge(void *mem, uint64_t nbytes);
+
+/* ---- threads ------------------------------------------------------------- */
+
+typedef struct os_lock os_lock;
+int mxio_os_lock_new(os_lock **out);
+void mxio_os_lock_free(os_lock *lock);
+void mxio_os_lock_take(os_lock *lock);
+void mxio_os_lock_give(os_lock *lock);
+
+typedef struct os_thread os_thread;
+int mxio_os_thread_start(void (*run)(void *), void *arg, os_thread **out);
+void mxio_os_thread_join(os_thread *thread); /* and frees it */
+
+#endif

@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * os_posix.c - os.h on POSIX systems.  The only file that includes system
+ * headers.  What every call here must do, nobody above has to think of:
+ * resume after a signal, continue after a short transfer, split what is longer
+ * than one call may be, close on exec, never follow a link it did not mean to.
+ */
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE 1 /* fallocate, sync_file_range, O_CLOEXEC in C99 */
+#elif !defined(_POSIX_C_SOURCE) && !defined(__APPLE__)
+#define _POSIX_C_SOURCE 200809L
+#endif
+#define _FILE_OFFSET_BITS 64
+
+#include "os.h"
+
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h> /* POSIX declares renameat here */
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Linux moves at most 0x7ffff000 bytes in one call; others may refuse more. */
+static const uint64_t TRANSFER_NBYTES_MAX = 1u << 30;
+
+enum { NAME_NBYTES_MAX = 255, TEMPORARY_TRIES = 100 };
+
+static int offset_fits(uint64_t offset, uint64_t nbytes) {
+    return offset <= INT64_MAX && nbytes <= INT64_MAX - offset;
+}
+
+/* ---- places -------------------------------------------------------------- */
+
+int mxio_os_place_open(const char *path, os_place *out) {
+    const char *slash = strrchr(path, '/');
+    const char *name = slash == NULL ? path : slash + 1;
+    char *folder;
+    int fd;
+    if (*name == '\0') {
+        return *path == '\0' ? ENOENT : EISDIR;
+    }
+    if (slash == NULL) {
+        fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    } else {
+        size_t nbytes = slash == path ? 1 : (size_t)(slash - path);
+        folder = malloc(nbytes + 1);
+        if (folder == NULL) {
+            return ENOMEM;
+        }
+        memcpy(folder, path, nbytes);
+        folder[nbytes] = '\0';
+        fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        free(folder);
+    }
+    if (fd < 0) {
+        return errno;
+    }
+    out->name = malloc(strlen(name) + 1);
+    if (out->name == NULL) {
+        close(fd);
+        return ENOMEM;
+    }
+    memcpy(out->name, name, strlen(name) + 1);
+    out->folder = fd;
+    return 0;
+}
+
+void mxio_os_place_close(os_place *place) {
+    close(place->folder);
+    free(place->name);
+}
+
+static int judge_kind(mode_t mode) {
+    if (S_ISREG(mode)) {
+        return 0;
+    }
+    return S_ISDIR(mode) ? EISDIR : EINVAL;
+}
+
+int mxio_os_stat(const os_place *place, os_owner *out) {
+    struct stat st;
+    int failed;
+    if (fstatat(place->folder, place->name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        return errno;
+    }
+    failed = judge_kind(st.st_mode);
+    if (failed == 0) {
+        out->mode = (uint32_t)st.st_mode & 07777u;
+        out->uid = (uint32_t)st.st_uid;
+        out->gid = (uint32_t)st.st_gid;
+    }
+    return failed;
+}
+
+/* ---- creating ------------------------------------------------------------ */
+
+static char *put_hex(char *p, uint64_t x, unsigned digits) {
+    for (unsigned i = digits; i-- > 0;) {
+        *p++ = "0123456789abcdef"[x >> (4 * i) & 15];
+    }
+    return p;
+}
+
+/* Uniqueness comes from O_EXCL; randomness only keeps processes, also those of
+ * other machines on one network disk, from trying the same name. */
+static int random_u64(uint64_t *out) {
+    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    uint64_t got = 0;
+    int failed = fd < 0 ? errno : 0;
+    if (fd >= 0) {
+        ssize_t n = read(fd, out, sizeof *out);
+        failed = n == (ssize_t)sizeof *out ? 0 : EIO;
+        close(fd);
+    }
+    if (failed != 0) {
+        struct timespec now;
+        if (clock_gettime(CLOCK_REALTIME, &now) != 0) {
+            return failed;
+        }
+        got = (uint64_t)now.tv_nsec * 0x9e3779b97f4a7c15u;
+        *out = got ^ (uint64_t)now.tv_sec << 20 ^ (uint64_t)getpid();
+    }
+    return 0;
+}
+
+static uint32_t host_hash(void) {
+    char host[256] = {0};
+    if (gethostname(host, sizeof host - 1) != 0) {
+        return 0;
+    }
+    return mxio_crc32c(0, host, strlen(host));
+}
+
+/* .NAME.mxio-HOST-PID-RANDOM.tmp, NAME cut so that it fits; not in the middle
+ * of a UTF-8 character, which some file systems refuse. */
+static int temporary_name(const char *name, char *out) {
+    size_t n = strlen(name);
+    uint64_t random = 0;
+    char *p = out;
+    int failed = random_u64(&random);
+    if (failed != 0) {
+        return failed;
+    }
+    if (n > NAME_NBYTES_MAX - 64) {
+        n = NAME_NBYTES_MAX - 64;
+        while (n > 0 && ((uint8_t)name[n] & 0xc0) == 0x80) {
+            n--;
+        }
+    }
+    *p++ = '.';
+    memcpy(p, name, n);
+    p += n;
+    memcpy(p, ".mxio-", 6);
+    p = put_hex(p + 6, host_hash(), 8);
+    *p++ = '-';
+    p = put_hex(p, (uint64_t)getpid(), 8);
+    *p++ = '-';
+    p = put_hex(p, random, 16);
+    memcpy(p, ".tmp", 5);
+    return 0;
+}
+
+/* Takes on mode and owner of the file that will be replaced.  The owner only
+ * where the system lets us; then the mode, which chown may have cut. */
+static int take_on(int fd, const os_owner *like) {
+    if (geteuid() == 0 && fchown(fd, like->uid, like->gid) != 0
+        && errno != EPERM && errno != EINVAL) {
+        return errno;
+    }
+    return fchmod(fd, (mode_t)like->mode) == 0 ? 0 : errno;
+}
+
+int mxio_os_create(const os_place *place, const os_owner *like,
+                   char **temporary, int *fd) {
+    char name[NAME_NBYTES_MAX + 1];
+    char *copy;
+    int failed = EEXIST;
+    int made = -1;
+    for (int i = 0; i < TEMPORARY_TRIES && failed == EEXIST; i++) {
+        failed = temporary_name(place->name, name);
+        if (failed == 0) {
+            made = openat(place->folder, name,
+                          O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                          0666);
+            failed = made < 0 ? errno : 0;
+        }
+    }
+    if (failed != 0) {
+        return failed;
+    }
+    /* The lock tells a living writer from a dead one; where locks do not work
+     * the name has to do. */
+    (void)flock(made, LOCK_EX | LOCK_NB);
+    failed = like == NULL ? 0 : take_on(made, like);
+    copy = malloc(strlen(name) + 1);
+    if (copy == NULL && failed == 0) {
+        failed = ENOMEM;
+    }
+    if (failed != 0) {
+        (void)unlinkat(place->folder, name, 0);
+        close(made);
+        free(copy);
+        return failed;
+    }
+    memcpy(copy, name, strlen(name) + 1);
+    *temporary = copy;
+    *fd = made;
+    return 0;
+}
+
+/* ---- reading and writing -------------------------------------------------- */
+
+int mxio_os_open(const char *path, int *out) {
+    struct stat st;
+    int failed;
+    /* Not to wait for the writer of a FIFO; no effect on a regular file. */
+    int fd;
+    do {
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0) {
+        return errno;
+    }
+    failed = fstat(fd, &st) == 0 ? judge_kind(st.st_mode) : errno;
+    if (failed != 0) {
+        close(fd);
+        return failed;
+    }
+    *out = fd;
+    return 0;
+}
+
+int mxio_os_nbytes(int fd, uint64_t *out) {
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        return errno;
+    }
+    *out = st.st_size < 0 ? 0 : (uint64_t)st.st_size;
+    return 0;
+}
+
+void mxio_os_close(int fd) {
+    /* After a successful sync an error here loses nothing, and without one
+     * nothing was promised.  Never repeated: the descriptor is gone. */
+    (void)close(fd);
+}
+
+int mxio_os_read(int fd, void *mem, uint64_t nbytes, uint64_t offset,
+                 uint64_t *got) {
+    uint8_t *p = mem;
+    uint64_t done = 0;
+    if (!offset_fits(offset, nbytes)) {
+        return EINVAL;
+    }
+    while (done < nbytes) {
+        size_t want = (size_t)min_u64(nbytes - done, TRANSFER_NBYTES_MAX);
+        ssize_t n = pread(fd, p + done, want, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return errno;
+        }
+        if (n == 0) {
+            break;
+        }
+        done += (uint64_t)n;
+    }
+    *got = done;
+    return 0;
+}
+
+int mxio_os_write(int fd, const void *mem, uint64_t nbytes,
+                  uint64_t offset) {
+    const uint8_t *p = mem;
+    uint64_t done = 0;
+    if (!offset_fits(offset, nbytes)) {
+        return EFBIG;
+    }
+    while (done < nbytes) {
+        size_t want = (size_t)min_u64(nbytes - done, TRANSFER_NBYTES_MAX);
+        ssize_t n = pwrite(fd, p + done, want, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return errno;
+        }
+        if (n == 0) {
+            return EIO; /* POSIX leaves it open; never loop on it */
+        }
+        done += (uint64_t)n;
+    }
+    return 0;
+}
+
+int mxio_os_reserve(int fd, uint64_t nbytes) {
+    if (!offset_fits(0, nbytes)) {
+        return EFBIG;
+    }
+#if defined(__linux__)
+    /* fallocate, not posix_fallocate: glibc's falls back to writing every
+     * page. */
+    if (nbytes > 0) {
+        int failed;
+        do {
+            failed = fallocate(fd, 0, 0, (off_t)nbytes) == 0 ? 0 : errno;
+        } while (failed == EINTR);
+        if (failed != EOPNOTSUPP && failed != ENOSYS && failed != EINVAL) {
+            return failed;
+        }
+    }
+#endif
+    for (;;) {
+        if (ftruncate(fd, (off_t)nbytes) == 0) {
+            return 0;
+        }
+        if (errno != EINTR) {
+            return errno;
+        }
+    }
+}
+
+void mxio_os_start_writeback(int fd, uint64_t offset, uint64_t nbytes) {
+#if defined(__linux__)
+    (void)sync_file_range(fd, (off_t)offset, (off_t)nbytes,
+                          SYNC_FILE_RANGE_WRITE);
+#else
+    (void)fd;
+    (void)offset;
+    (void)nbytes;
+#endif
+}
+
+/* A signal is no verdict; everything else is final. */
+static int sync_descriptor(int fd) {
+    while (fsync(fd) != 0) {
+        if (errno != EINTR) {
+            return errno;
+        }
+    }
+    return 0;
+}
+
+int mxio_os_sync(int fd) {
+#if defined(__APPLE__)
+    /* fsync there stops at the drive's cache. */
+    if (fcntl(fd, F_FULLFSYNC) == 0) {
+        return 0;
+    }
+#endif
+    return sync_descriptor(fd);
+}
+
+int mxio_os_sync_folder(const os_place *place) {
+    int failed = sync_descriptor(place->folder);
+    if (failed == EINVAL || failed == ENOSYS || failed == EOPNOTSUPP) {
+        return 0;
+    }
+    return failed;
+}
+
+int mxio_os_rename(const os_place *place, const char *temporary) {
+    return renameat(place->folder, temporary, place->folder, place->name) == 0
+               ? 0 : errno;
+}
+
+void mxio_os_unlink(const os_place *place, const char *temporary) {
+    (void)unlinkat(place->folder, temporary, 0);
+}
+
+/* ---- memory -------------------------------------------------------------- */
+
+#if !defined(MAP_NORESERVE)
+#define MAP_NORESERVE 0
+#endif
+
+int mxio_os_map(int fd, uint64_t nbytes, void **out) {
+    void *mem;
+    if (nbytes > SIZE_MAX) {
+        return ENOMEM;
+    }
+    mem = mmap(NULL, (size_t)nbytes, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+    if (mem == MAP_FAILED) {
+        return errno;
+    }
+    *out = mem;
+    return 0;
+}
+
+void mxio_os_unmap(void *mem, uint64_t nbytes) {
+    (void)munmap(mem, (size_t)nbytes);
+}
+
+void mxio_os_advise_huge(void *mem, uint64_t nbytes) {
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(mem, (size_t)nbytes, MADV_HUGEPAGE);
+#else
+    (void)mem;
+    (void)nbytes;
+#endif
+}
+
+void *mxio_memory_new(uint64_t nbytes) {
+    const uint64_t huge = 2u << 20;
+    void *mem = NULL;
+    if (nbytes > SIZE_MAX - huge) {
+        return NULL;
+    }
+    if (nbytes >= 2 * huge) {
+        if (posix_memalign(&mem, (size_t)huge, (size_t)nbytes) != 0) {
+            return NULL;
+        }
+        /* Whole huge pages only: rounding up would take memory beyond. */
+        mxio_os_advise_huge(mem, nbytes - nbytes % huge);
+        return mem;
+    }
+    return posix_memalign(&mem, 64, (size_t)(nbytes == 0 ? 1 : nbytes)) == 0
+               ? mem : NULL;
+}
+
+void mxio_memory_free(void *mem) {
+    free(mem);
+}
+
+/* ---- threads ------------------------------------------------------------- */
+
+struct os_lock {
+    pthread_mutex_t mutex;
+};
+
+struct os_thread {
+    pthread_t thread;
+    void (*run)(void *);
+    void *arg;
+};
+
+int mxio_os_lock_new(os_lock **out) {
+    os_lock *lock = malloc(sizeof *lock);
+    int failed;
+    if (lock == NULL) {
+        return ENOMEM;
+    }
+    failed = pthread_mutex_init(&lock->mutex, NULL);
+    if (failed != 0) {
+        free(lock);
+        return failed;
+    }
+    *out = lock;
+    return 0;
+}
+
+void mxio_os_lock_free(os_lock *lock) {
+    (void)pthread_mutex_destroy(&lock->mutex);
+    free(lock);
+}
+
+void mxio_os_lock_take(os_lock *lock) {
+    (void)pthread_mutex_lock(&lock->mutex);
+}
+
+void mxio_os_lock_give(os_lock *lock) {
+    (void)pthread_mutex_unlock(&lock->mutex);
+}
+
+static void *thread_main(void *arg) {
+    os_thread *thread = arg;
+    thread->run(thread->arg);
+    return NULL;
+}
+
+int mxio_os_thread_start(void (*run)(void *), void *arg, os_thread **out) {
+    os_thread *thread = malloc(sizeof *thread);
+    int failed;
+    if (thread == NULL) {
+        return ENOMEM;
+    }
+    thread->run = run;
+    thread->arg = arg;
+    failed = pthread_create(&thread->thread, NULL, thread_main, thread);
+    if (failed != 0) {
+        free(thread);
+        return failed;
+    }
+    *out = thread;
+    return 0;
+}
+
+void mxio_os_thread_join(os_thread *thread) {
+    (void)pthread_join(thread->thread, NULL);
+    free(thread);
+}

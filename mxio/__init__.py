@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Named arrays to a file and back: every byte checked, nothing lost.
+
+>>> import mxio
+>>> mxio.save('x.mxio', {'x': array})    # an array, a list, a dict or a tree of them
+>>> mxio.load('x.mxio')['x']             # checked, or an error that names the damage
+>>> with mxio.open('x.mxio') as f:       # a part of a large file
+...     f['x'][:10]
+
+``mxio.nd`` speaks MXNet: ``from mxio import nd``.
+"""
+
+from mxio._file import Damage, Reader, dumps, load, loads, open, save, verify
+from mxio._index import Entry, Index
+from mxio._lazy import LazyArray
+from mxio.context import Context, cpu, cpu_pinned, current_context, gpu
+from mxio.errors import ChecksumError, EntryError, FormatError, MXIOError, UnsupportedError
+
+__all__ = [
+    "ChecksumError",
+    "Context",
+    "Damage",
+    "Entry",
+    "EntryError",
+    "FormatError",
+    "Index",
+    "LazyArray",
+    "MXIOError",
+    "Reader",
+    "UnsupportedError",
+    "__version__",
+    "cpu",
+    "cpu_pinned",
+    "current_context",
+    "dumps",
+    "gpu",
+    "load",
+    "loads",
+    "nd",
+    "open",
+    "save",
+    "verify",
+]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    # MXNet's vocabulary is imported when it is used: not everyone comes from there.
+    if name == "nd":
+        import mxio.nd as nd
+
+        return nd
+    raise AttributeError(f"module 'mxio' has no attribute {name!r}")

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+# csrc/mxio.h, transcribed: what each function promises stands there.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "mxio.h" nogil:
+    ctypedef enum mxio_status:
+        MXIO_OK
+        MXIO_IO
+        MXIO_NOMEM
+        MXIO_CORRUPT
+        MXIO_CHECKSUM
+        MXIO_UNSUPPORTED
+        MXIO_INVALID
+
+    const uint64_t MXIO_NOWHERE
+
+    ctypedef struct mxio_err:
+        mxio_status status
+        int sys_errno
+        uint64_t offset
+        uint64_t item
+        char what[96]
+
+    const size_t MXIO_HEAD_NBYTES
+    const uint32_t MXIO_MAX_NDIM
+    const uint32_t MXIO_MAX_NAME_NBYTES
+    const uint64_t MXIO_PIECE_NBYTES
+    enum:
+        MXIO_ORDER_C
+        MXIO_ORDER_F
+        MXIO_SYNC
+        MXIO_CHECKSUM_ONLY
+        MXIO_NO_VERIFY
+        MXIO_ZEROS
+
+    ctypedef struct mxio_dtype:
+        const char *name
+        uint64_t item_bits
+        uint32_t name_nbytes
+
+    ctypedef struct mxio_entry:
+        const char *name
+        const uint64_t *shape
+        uint64_t nbytes
+        uint64_t offset
+        uint64_t chunk_nbytes
+        uint64_t first_chunk
+        uint64_t alias_of
+        uint32_t dtype
+        uint16_t name_nbytes
+        uint8_t ndim
+        uint8_t order
+
+    ctypedef struct mxio_content:
+        mxio_entry *entries
+        uint64_t n_entries
+        const mxio_dtype *dtypes
+        uint64_t n_dtypes
+        const char *structure
+        uint64_t structure_nbytes
+        const char *metadata
+        uint64_t metadata_nbytes
+
+    ctypedef struct mxio_layout:
+        uint64_t index_offset
+        uint64_t index_nbytes
+        uint64_t n_chunks
+        uint64_t file_nbytes
+
+    ctypedef struct mxio_head:
+        uint64_t required
+        uint64_t optional
+        uint64_t generation
+        uint64_t file_nbytes
+        uint64_t index_offset
+        uint64_t index_nbytes
+        uint32_t index_crc
+
+    mxio_status mxio_layout_plan(mxio_content *content, mxio_layout *out, mxio_err *err)
+    mxio_status mxio_index_encode(const mxio_content *content, const mxio_layout *layout,
+                                  const uint32_t *checksums, uint8_t *dst, mxio_err *err)
+    void mxio_head_encode(const mxio_head *head, uint8_t *dst)
+
+    ctypedef struct mxio_index:
+        pass
+    mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head, mxio_index **out,
+                                  mxio_err *err)
+    void mxio_index_free(mxio_index *index)
+    const mxio_head *mxio_index_head(const mxio_index *index)
+    uint64_t mxio_index_count(const mxio_index *index)
+    uint64_t mxio_index_n_aliases(const mxio_index *index)
+    uint64_t mxio_index_n_dtypes(const mxio_index *index)
+    void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out)
+    void mxio_index_dtype(const mxio_index *index, uint64_t row, mxio_dtype *out)
+    uint64_t mxio_index_find(const mxio_index *index, const char *name, size_t name_nbytes)
+    const uint32_t *mxio_index_checksums(const mxio_index *index)
+    const char *mxio_index_structure(const mxio_index *index, uint64_t *nbytes)
+    const char *mxio_index_metadata(const mxio_index *index, uint64_t *nbytes)
+    uint64_t mxio_entry_n_chunks(const mxio_entry *entry)
+
+    ctypedef struct mxio_file:
+        pass
+    ctypedef struct mxio_map:
+        pass
+    mxio_status mxio_file_create(const char *path, mxio_file **out, mxio_err *err)
+    mxio_status mxio_file_open(const char *path, mxio_file **out, mxio_err *err)
+    mxio_status mxio_file_memory(void *mem, uint64_t offset, uint64_t nbytes, mxio_file **out,
+                                 mxio_err *err)
+    uint64_t mxio_file_nbytes(const mxio_file *file)
+    mxio_status mxio_file_reserve(mxio_file *file, uint64_t nbytes, mxio_err *err)
+    mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes, uint64_t offset,
+                              mxio_err *err)
+    mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes, uint64_t offset,
+                              mxio_err *err)
+    mxio_status mxio_file_commit(mxio_file *file, int sync, mxio_err *err)
+    void mxio_file_close(mxio_file *file)
+    mxio_status mxio_map_new(mxio_file *file, mxio_map **out, mxio_err *err)
+    void *mxio_map_data(const mxio_map *map)
+    uint64_t mxio_map_nbytes(const mxio_map *map)
+    void mxio_map_free(mxio_map *map)
+    mxio_status mxio_index_read(mxio_file *file, mxio_index **out, mxio_err *err)
+
+    ctypedef struct mxio_strided:
+        const uint64_t *shape
+        const int64_t *strides
+        uint32_t ndim
+        uint32_t swap_nbytes
+        uint64_t item_nbytes
+
+    ctypedef struct mxio_segment:
+        void *mem
+        const mxio_strided *strided
+        uint64_t nbytes
+        uint64_t offset
+        uint64_t chunk_nbytes
+        uint32_t *checksums
+
+    ctypedef struct mxio_cursor:
+        uint64_t segment
+        uint64_t offset
+
+    ctypedef struct mxio_io_opts:
+        size_t sizeof_opts
+        unsigned threads
+        unsigned flags
+        uint64_t max_nbytes
+
+    mxio_status mxio_write(mxio_file *file, mxio_segment *segments, uint64_t n,
+                           mxio_cursor *cursor, const mxio_io_opts *opts, mxio_err *err)
+    mxio_status mxio_read(mxio_file *file, const mxio_segment *segments, uint64_t n,
+                          mxio_cursor *cursor, const mxio_io_opts *opts, mxio_err *err)
+    void mxio_segments_sort(mxio_segment *segments, uint64_t n)
+    void mxio_entry_segment(const mxio_index *index, const mxio_entry *entry, void *mem,
+                            mxio_segment *out)
+    uint64_t mxio_index_padding(const mxio_index *index, mxio_segment *out)
+    int mxio_strided_order(uint32_t ndim, const uint64_t *shape, const int64_t *strides,
+                           uint64_t item_nbytes, int *contiguous)
+
+    uint32_t mxio_crc32c(uint32_t crc, const void *mem, size_t nbytes)
+    const char *mxio_crc32c_name(size_t variant, int *runs_here)
+    size_t mxio_crc32c_chosen()
+    uint32_t mxio_crc32c_variant(size_t variant, uint32_t crc, const void *mem, size_t nbytes)
+    void *mxio_memory_new(uint64_t nbytes)
+    void mxio_memory_free(void *mem)

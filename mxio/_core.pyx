@@ -1,0 +1,917 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Cython boundary: pin, call, raise, free.
+
+Nothing is decided here: which names, which dtypes, which defaults is Python's
+business above, where bytes go and whether they are valid is C's below. A
+``cdef class`` owns each C handle and frees it; ``check`` is the one place where a
+status becomes an exception; each ``with nogil`` block is one C call.
+"""
+
+import os
+
+cimport numpy as cnp
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.ref cimport Py_INCREF, PyObject
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
+
+from mxio._c cimport *
+from mxio.errors import ChecksumError, FormatError, UnsupportedError
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *nbytes) except NULL
+    str PyUnicode_DecodeUTF8(const char *text, Py_ssize_t nbytes, const char *errors)
+
+cdef extern from "numpy/arrayobject.h":
+    cnp.ndarray PyArray_NewFromDescr(
+        type subtype, cnp.dtype descr, int nd, cnp.npy_intp *dims, cnp.npy_intp *strides,
+        void *data, int flags, PyObject *obj)
+    int PyArray_SetBaseObject(cnp.ndarray array, object base) except -1
+
+cnp.import_array()
+
+# How much moves between two looks for Ctrl-C, and what one write to a file
+# object gets at most.
+cdef uint64_t BATCH_NBYTES = 256 << 20
+cdef uint64_t WINDOW_NBYTES = 2 * MXIO_PIECE_NBYTES
+# Arrays up to this long share an allocation, which holds at most SLAB_NBYTES:
+# what one array that is kept can pin.
+cdef uint64_t SHARED_NBYTES = 1 << 16
+cdef uint64_t SLAB_NBYTES = 1 << 20
+cdef uint64_t ALIGNMENT = 64
+
+
+# ---- failing ---------------------------------------------------------------------------------
+
+cdef str quoted(str name):
+    """The name for a message: escaped, and no longer than a line."""
+    return repr(name) if len(name) <= 120 else repr(name[:100]) + "…"
+
+
+cdef object checksum_error(Index index, uint64_t offset, str what, object where):
+    """The entry and the chunk that the offset of a damaged chunk lies in."""
+    cdef mxio_entry entry
+    cdef uint64_t i, chunk
+    if index is not None:
+        for i in range(mxio_index_count(index._index)):
+            mxio_index_entry(index._index, i, &entry)
+            if entry.nbytes and entry.offset <= offset < entry.offset + entry.nbytes:
+                name = text(entry.name, entry.name_nbytes)
+                chunk = (offset - entry.offset) // entry.chunk_nbytes
+                return ChecksumError(
+                    f"{what} in {quoted(name)}, chunk {chunk} at offset {offset} of {where}",
+                    offset, name, chunk)
+    return ChecksumError(f"{what} at offset {offset} of {where}", offset)
+
+
+cdef int check(mxio_status status, mxio_err *err, object where, Index index=None) except -1:
+    """Raise what a status means; `where` is the file as the caller named it."""
+    if status == MXIO_OK:
+        return 0
+    cdef str what = err.what.decode("ascii")
+    if status == MXIO_IO:
+        reason = os.strerror(err.sys_errno)
+        if what != "cannot open it":
+            reason = f"{what}: {reason}"
+        raise OSError(err.sys_errno, reason, where)
+    if status == MXIO_NOMEM:
+        raise MemoryError(f"{what}: {where}")
+    if status == MXIO_CHECKSUM:
+        raise checksum_error(index, err.offset, what, where)
+    if status == MXIO_CORRUPT:
+        place = "" if err.offset == MXIO_NOWHERE else f" (offset {err.offset})"
+        entry = "" if err.item == MXIO_NOWHERE else f"entry {err.item}: "
+        raise FormatError(
+            f"{where} is not a valid mxio file: {entry}{what}{place}",
+            None if err.offset == MXIO_NOWHERE else err.offset)
+    if status == MXIO_UNSUPPORTED:
+        raise UnsupportedError(
+            f"{where} cannot be used by this version of mxio: {what}")
+    raise SystemError(f"{where}: {what}; this is a bug in mxio")
+
+
+cdef str text(const char *utf8, uint64_t nbytes):
+    return PyUnicode_DecodeUTF8(utf8, <Py_ssize_t>nbytes, NULL)
+
+
+# ---- the index -------------------------------------------------------------------------------
+
+cdef class Index:
+    """A judged index; entries are made when they are asked for."""
+
+    cdef mxio_index *_index
+
+    def __cinit__(self):
+        self._index = NULL
+
+    def __dealloc__(self):
+        mxio_index_free(self._index)
+
+    def __len__(self):
+        return mxio_index_count(self._index)
+
+    def find(self, str name not None):
+        cdef Py_ssize_t nbytes
+        cdef const char *utf8
+        try:
+            utf8 = PyUnicode_AsUTF8AndSize(name, &nbytes)
+        except UnicodeEncodeError:
+            return -1
+        cdef uint64_t number = mxio_index_find(self._index, utf8, nbytes)
+        return -1 if number == MXIO_NOWHERE else <object>number
+
+    def names(self):
+        cdef mxio_entry entry
+        cdef uint64_t i
+        cdef list out = []
+        for i in range(mxio_index_count(self._index)):
+            mxio_index_entry(self._index, i, &entry)
+            out.append(text(entry.name, entry.name_nbytes))
+        return out
+
+    def entry(self, uint64_t number):
+        cdef mxio_entry entry
+        if number >= mxio_index_count(self._index):
+            raise IndexError(number)
+        mxio_index_entry(self._index, number, &entry)
+        return (
+            text(entry.name, entry.name_nbytes),
+            entry.dtype,
+            tuple([entry.shape[k] for k in range(entry.ndim)]),
+            "F" if entry.order == MXIO_ORDER_F else "C",
+            entry.nbytes,
+            entry.offset,
+            entry.chunk_nbytes,
+            None if entry.alias_of == MXIO_NOWHERE else entry.alias_of,
+        )
+
+    def dtypes(self):
+        cdef mxio_dtype dtype
+        cdef uint64_t row
+        cdef list out = []
+        for row in range(mxio_index_n_dtypes(self._index)):
+            mxio_index_dtype(self._index, row, &dtype)
+            out.append((text(dtype.name, dtype.name_nbytes), dtype.item_bits))
+        return out
+
+    @property
+    def structure(self):
+        cdef uint64_t nbytes
+        cdef const char *p = mxio_index_structure(self._index, &nbytes)
+        return p[:nbytes]
+
+    @property
+    def metadata(self):
+        cdef uint64_t nbytes
+        cdef const char *p = mxio_index_metadata(self._index, &nbytes)
+        return p[:nbytes]
+
+    @property
+    def nbytes(self):
+        return mxio_index_head(self._index).index_nbytes
+
+    @property
+    def generation(self):
+        return mxio_index_head(self._index).generation
+
+
+# ---- memory ----------------------------------------------------------------------------------
+
+cdef class Memory:
+    """An allocation that arrays view; it lives as long as one of them does."""
+
+    cdef void *_data
+
+    def __cinit__(self, uint64_t nbytes):
+        self._data = mxio_memory_new(nbytes)
+        if self._data == NULL:
+            raise MemoryError(f"cannot allocate {nbytes} bytes")
+
+    def __dealloc__(self):
+        mxio_memory_free(self._data)
+
+
+cdef class Mapping:
+    """A whole file in memory, private and writable, as a buffer."""
+
+    cdef mxio_map *_map
+
+    def __cinit__(self):
+        self._map = NULL
+
+    def __dealloc__(self):
+        mxio_map_free(self._map)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, mxio_map_data(self._map),
+                          <Py_ssize_t>mxio_map_nbytes(self._map), 0, flags)
+
+
+cdef object view_of(const mxio_entry *entry, cnp.dtype dtype, char *data, object base):
+    """An array over memory that `base` keeps."""
+    cdef cnp.npy_intp dims[64]
+    cdef int k
+    for k in range(entry.ndim):
+        dims[k] = <cnp.npy_intp>entry.shape[k]
+    cdef int flags = (cnp.NPY_ARRAY_FARRAY if entry.order == MXIO_ORDER_F
+                      else cnp.NPY_ARRAY_CARRAY)
+    Py_INCREF(dtype)  # PyArray_NewFromDescr takes a reference over
+    array = PyArray_NewFromDescr(
+        cnp.ndarray, dtype, entry.ndim, dims, NULL, data, flags, NULL)
+    if base is not None:
+        Py_INCREF(base)  # and so does PyArray_SetBaseObject
+        PyArray_SetBaseObject(array, base)
+    return array
+
+
+# ---- files -----------------------------------------------------------------------------------
+
+cdef class File:
+    """An open file, a file being made, or memory that stands for one.
+
+    Threads may read at once; a file that is closed meanwhile goes when the last
+    of them is done.
+    """
+
+    cdef mxio_file *_file
+    cdef readonly object name
+    cdef Py_buffer _buffer
+    cdef bint _has_buffer
+    cdef int _users
+    cdef bint _closing
+
+    def __cinit__(self):
+        self._file = NULL
+        self._has_buffer = False
+        self._users = 0
+        self._closing = False
+
+    def __dealloc__(self):
+        self._free()
+
+    cdef int _free(self) except -1:
+        cdef mxio_file *file = self._file
+        self._file = NULL
+        mxio_file_close(file)
+        if self._has_buffer:
+            self._has_buffer = False
+            PyBuffer_Release(&self._buffer)
+        return 0
+
+    cdef int _enter(self) except -1:
+        if self._file == NULL or self._closing:
+            raise ValueError(f"{self.name} is closed")
+        self._users += 1
+        return 0
+
+    cdef int _leave(self) except -1:
+        self._users -= 1
+        if self._closing and self._users == 0:
+            self._free()
+        return 0
+
+    @staticmethod
+    def open(bytes path not None, name):
+        cdef File self = File.__new__(File)
+        cdef const char *c_path = path
+        cdef mxio_file *file = NULL
+        cdef mxio_err err
+        cdef mxio_status status
+        self.name = name
+        with nogil:
+            status = mxio_file_open(c_path, &file, &err)
+        check(status, &err, name)
+        self._file = file
+        return self
+
+    @staticmethod
+    def create(bytes path not None, name):
+        cdef File self = File.__new__(File)
+        cdef const char *c_path = path
+        cdef mxio_file *file = NULL
+        cdef mxio_err err
+        cdef mxio_status status
+        self.name = name
+        with nogil:
+            status = mxio_file_create(c_path, &file, &err)
+        check(status, &err, name)
+        self._file = file
+        return self
+
+    @staticmethod
+    def memory(buffer, name):
+        cdef File self = File.__new__(File)
+        cdef mxio_err err
+        self.name = name
+        PyObject_GetBuffer(buffer, &self._buffer, PyBUF_SIMPLE)
+        self._has_buffer = True
+        check(mxio_file_memory(self._buffer.buf, 0, self._buffer.len, &self._file, &err), &err,
+              name)
+        return self
+
+    @property
+    def nbytes(self):
+        if self._file == NULL:
+            raise ValueError(f"{self.name} is closed")
+        return mxio_file_nbytes(self._file)
+
+    @property
+    def closed(self):
+        return self._file == NULL or self._closing
+
+    def close(self):
+        self._closing = True
+        if self._users == 0:
+            self._free()
+
+    def index(self):
+        cdef Index index = Index.__new__(Index)
+        cdef mxio_index *handle = NULL
+        cdef mxio_err err
+        cdef mxio_status status
+        self._enter()
+        try:
+            with nogil:
+                status = mxio_index_read(self._file, &handle, &err)
+            check(status, &err, self.name)
+            index._index = handle
+        finally:
+            self._leave()
+        return index
+
+    def map(self):
+        cdef Mapping mapping = Mapping.__new__(Mapping)
+        cdef mxio_err err
+        check(mxio_map_new(self._file, &mapping._map, &err), &err, self.name)
+        return mapping
+
+    def get(self, uint64_t offset, uint64_t nbytes):
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>nbytes)
+        cdef char *p = PyBytes_AS_STRING(out)
+        cdef mxio_err err
+        cdef mxio_status status
+        self._enter()
+        try:
+            with nogil:
+                status = mxio_file_get(self._file, p, nbytes, offset, &err)
+            check(status, &err, self.name)
+        finally:
+            self._leave()
+        return out
+
+    def put(self, buffer, uint64_t offset):
+        cdef Py_buffer view
+        cdef mxio_err err
+        cdef mxio_status status
+        PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
+        try:
+            with nogil:
+                status = mxio_file_put(self._file, view.buf, view.len, offset, &err)
+            check(status, &err, self.name)
+        finally:
+            PyBuffer_Release(&view)
+
+    def commit(self, bint sync):
+        cdef mxio_err err
+        cdef mxio_status status
+        with nogil:
+            status = mxio_file_commit(self._file, sync, &err)
+        check(status, &err, self.name)
+
+    cdef int _read(self, mxio_segment *segments, uint64_t n, unsigned flags, unsigned threads,
+                   Index index) except -1:
+        """Run segments, looking for signals in between."""
+        cdef mxio_cursor cursor
+        cdef mxio_io_opts opts
+        cdef mxio_err err
+        cdef mxio_status status
+        memset(&cursor, 0, sizeof(cursor))
+        opts.sizeof_opts = sizeof(opts)
+        opts.threads = threads
+        opts.flags = flags
+        opts.max_nbytes = BATCH_NBYTES
+        self._enter()
+        try:
+            while cursor.segment < n:
+                with nogil:
+                    status = mxio_read(self._file, segments, n, &cursor, &opts, &err)
+                check(status, &err, self.name, index)
+                PyErr_CheckSignals()
+        finally:
+            self._leave()
+        return 0
+
+    def read(self, Index index not None, list numbers not None, list dtypes not None,
+             bint verify, unsigned threads):
+        cdef uint64_t n = len(numbers)
+        cdef uint64_t n_segments = 0
+        cdef list arrays = []
+        cdef mxio_segment *segments = <mxio_segment *>malloc((n + 1) * sizeof(mxio_segment))
+        if segments == NULL:
+            raise MemoryError()
+        try:
+            n_segments = allocate(index, numbers, dtypes, segments, arrays)
+            mxio_segments_sort(segments, n_segments)
+            self._read(segments, n_segments, 0 if verify else MXIO_NO_VERIFY, threads, index)
+        finally:
+            free(segments)
+        return arrays
+
+    def read_chunks(self, Index index not None, uint64_t number, uint64_t first, uint64_t n,
+                    cnp.ndarray into not None, bint verify, unsigned threads):
+        cdef mxio_entry entry
+        cdef mxio_segment segment
+        mxio_index_entry(index._index, number, &entry)
+        if n == 0:
+            return
+        mxio_entry_segment(index._index, &entry, cnp.PyArray_DATA(into), &segment)
+        segment.offset += first * entry.chunk_nbytes
+        segment.checksums += first
+        segment.nbytes = min(n * entry.chunk_nbytes, entry.nbytes - first * entry.chunk_nbytes)
+        if cnp.PyArray_NBYTES(into) < <cnp.npy_intp>segment.nbytes:
+            raise SystemError("a buffer is shorter than the chunks to read")
+        self._read(&segment, 1, 0 if verify else MXIO_NO_VERIFY, threads, index)
+
+    def check_chunks(self, Index index not None, uint64_t number, uint64_t first,
+                     unsigned threads):
+        """Compare an entry's checksums from a chunk on, keeping no byte."""
+        cdef mxio_entry entry
+        cdef mxio_segment segment
+        mxio_index_entry(index._index, number, &entry)
+        if first >= mxio_entry_n_chunks(&entry):
+            return
+        mxio_entry_segment(index._index, &entry, NULL, &segment)
+        segment.offset += first * entry.chunk_nbytes
+        segment.checksums += first
+        segment.nbytes -= first * entry.chunk_nbytes
+        self._read(&segment, 1, 0, threads, index)
+
+    def check_all(self, Index index not None, unsigned threads):
+        """Compare every checksum of the file, keeping no byte."""
+        cdef uint64_t count = mxio_index_count(index._index)
+        cdef uint64_t i, n = 0
+        cdef mxio_entry entry
+        cdef mxio_segment *segments = <mxio_segment *>malloc((count + 1) * sizeof(mxio_segment))
+        if segments == NULL:
+            raise MemoryError()
+        try:
+            for i in range(count):
+                mxio_index_entry(index._index, i, &entry)
+                if entry.nbytes and entry.alias_of == MXIO_NOWHERE:
+                    mxio_entry_segment(index._index, &entry, NULL, &segments[n])
+                    n += 1
+            mxio_segments_sort(segments, n)
+            self._read(segments, n, 0, threads, index)
+        finally:
+            free(segments)
+
+    def check_padding(self, Index index not None, uint64_t offset):
+        """Look for bytes that are not zero in the padding from an offset on."""
+        cdef uint64_t count = mxio_index_count(index._index)
+        cdef uint64_t n, i, skip = 0
+        cdef mxio_segment *segments = <mxio_segment *>malloc((count + 2) * sizeof(mxio_segment))
+        if segments == NULL:
+            raise MemoryError()
+        try:
+            n = mxio_index_padding(index._index, segments)
+            while skip < n and segments[skip].offset < offset:
+                skip += 1
+            self._read(segments + skip, n - skip, MXIO_ZEROS, 1, None)
+        finally:
+            free(segments)
+
+
+cdef uint64_t allocate(Index index, list numbers, list dtypes, mxio_segment *segments,
+                       list arrays) except? 0xffffffffffffffff:
+    """Make the arrays and the segments that fill them; the number of segments.
+
+    Names of one array get views of one memory. Small arrays share allocations.
+    """
+    cdef mxio_entry entry, ahead
+    cdef uint64_t i, k, first, used = 0, room = 0, n_segments = 0
+    cdef uint64_t n = len(numbers)
+    cdef Memory slab = None
+    cdef Memory memory
+    cdef char *data
+    cdef dict seen = {}
+    cdef bint aliases = mxio_index_n_aliases(index._index) != 0
+    for i in range(n):
+        mxio_index_entry(index._index, numbers[i], &entry)
+        dtype = dtypes[entry.dtype]
+        if isinstance(dtype, Exception):
+            raise UnsupportedError(f"{quoted(text(entry.name, entry.name_nbytes))}: {dtype}")
+        if entry.nbytes == 0:
+            arrays.append(view_of(&entry, dtype, NULL, None))
+            continue
+        first = numbers[i] if entry.alias_of == MXIO_NOWHERE else entry.alias_of
+        if aliases:
+            other = seen.get(first)
+            if other is not None:
+                arrays.append(view_of(
+                    &entry, dtype, <char *>cnp.PyArray_DATA(other), cnp.get_array_base(other)))
+                continue
+        if entry.nbytes > SHARED_NBYTES:
+            memory = Memory.__new__(Memory, entry.nbytes)
+            data = <char *>memory._data
+        else:
+            if used + entry.nbytes > room:
+                # As much as the small arrays to come will use, up to a slab.
+                used = room = 0
+                k = i
+                while k < n and room < SLAB_NBYTES:
+                    mxio_index_entry(index._index, numbers[k], &ahead)
+                    if ahead.nbytes <= SHARED_NBYTES:
+                        if room + ahead.nbytes > SLAB_NBYTES:
+                            break
+                        room += -(-ahead.nbytes // ALIGNMENT) * ALIGNMENT
+                    k += 1
+                slab = Memory.__new__(Memory, room)
+            memory = slab
+            data = <char *>slab._data + used
+            used += -(-entry.nbytes // ALIGNMENT) * ALIGNMENT
+        array = view_of(&entry, dtype, data, memory)
+        mxio_entry_segment(index._index, &entry, data, &segments[n_segments])
+        n_segments += 1
+        if aliases:
+            seen[first] = array
+        arrays.append(array)
+    return n_segments
+
+
+def views(Index index not None, list numbers not None, list dtypes not None,
+          Mapping mapping not None):
+    """Arrays over a mapped file."""
+    cdef mxio_entry entry
+    cdef char *data = <char *>mxio_map_data(mapping._map)
+    cdef uint64_t i
+    cdef list arrays = []
+    for i in numbers:
+        mxio_index_entry(index._index, i, &entry)
+        dtype = dtypes[entry.dtype]
+        if isinstance(dtype, Exception):
+            raise UnsupportedError(f"{quoted(text(entry.name, entry.name_nbytes))}: {dtype}")
+        if entry.nbytes == 0:
+            arrays.append(view_of(&entry, dtype, NULL, None))
+        else:
+            arrays.append(view_of(&entry, dtype, data + entry.offset, mapping))
+    return arrays
+
+
+# ---- plans -----------------------------------------------------------------------------------
+
+cdef class Plan:
+    """Names and arrays, laid out: everything decided, nothing done.
+
+    Holds the arrays, whose memory goes to the file as it lies where it can.
+    """
+
+    cdef list _names
+    cdef list _arrays
+    cdef list _dtype_names
+    cdef bytes _structure
+    cdef bytes _metadata
+    cdef mxio_content _content
+    cdef mxio_layout _layout
+    cdef mxio_dtype *_dtypes
+    cdef uint64_t *_dims
+    cdef int64_t *_strides
+    cdef mxio_strided *_strided
+    cdef mxio_segment *_segments
+    cdef uint64_t _n_segments
+    cdef uint32_t *_checksums
+
+    def __cinit__(self, list names not None, list arrays not None, list rows not None,
+                  list dtypes not None, bytes structure not None, bytes metadata not None):
+        cdef mxio_err err
+        cdef mxio_status status
+        cdef uint64_t n = len(names)
+        cdef uint64_t n_dims = 0
+        cdef cnp.ndarray array
+        if len(arrays) != <Py_ssize_t>n or len(rows) != <Py_ssize_t>n:
+            raise SystemError("names, arrays and rows differ in length")
+        for array in arrays:
+            n_dims += array.ndim
+        self._names = names
+        self._arrays = arrays
+        self._structure = structure
+        self._metadata = metadata
+        self._content.entries = <mxio_entry *>calloc(n + 1, sizeof(mxio_entry))
+        self._content.n_entries = n
+        self._content.structure = PyBytes_AS_STRING(structure)
+        self._content.structure_nbytes = len(structure)
+        self._content.metadata = PyBytes_AS_STRING(metadata)
+        self._content.metadata_nbytes = len(metadata)
+        self._dtypes = <mxio_dtype *>calloc(len(dtypes) + 1, sizeof(mxio_dtype))
+        self._dims = <uint64_t *>malloc((2 * n_dims + 1) * sizeof(uint64_t))
+        self._strides = <int64_t *>malloc((n_dims + 1) * sizeof(int64_t))
+        self._strided = <mxio_strided *>calloc(n + 1, sizeof(mxio_strided))
+        self._segments = <mxio_segment *>calloc(n + 1, sizeof(mxio_segment))
+        if (self._content.entries == NULL or self._dtypes == NULL or self._dims == NULL
+                or self._strides == NULL or self._strided == NULL or self._segments == NULL):
+            raise MemoryError()
+        self._content.dtypes = self._dtypes
+        self._content.n_dtypes = len(dtypes)
+        self._pin_dtypes(dtypes)
+        self._pin_arrays(rows, n_dims)
+        with nogil:
+            status = mxio_layout_plan(&self._content, &self._layout, &err)
+        check(status, &err, "the plan")
+        self._checksums = <uint32_t *>calloc(self._layout.n_chunks + 1, sizeof(uint32_t))
+        if self._checksums == NULL:
+            raise MemoryError("out of memory for the checksums")
+        self._place_segments()
+
+    def __dealloc__(self):
+        free(self._content.entries)
+        free(self._dtypes)
+        free(self._dims)
+        free(self._strides)
+        free(self._strided)
+        free(self._segments)
+        free(self._checksums)
+
+    cdef int _pin_dtypes(self, list dtypes) except -1:
+        cdef Py_ssize_t row, nbytes
+        self._dtype_names = [name for name, _ in dtypes]
+        for row in range(len(dtypes)):
+            self._dtypes[row].name = PyUnicode_AsUTF8AndSize(self._dtype_names[row], &nbytes)
+            self._dtypes[row].name_nbytes = nbytes
+            self._dtypes[row].item_bits = dtypes[row][1]
+        return 0
+
+    cdef int _pin_arrays(self, list rows, uint64_t n_dims) except -1:
+        cdef mxio_entry *entry
+        cdef cnp.ndarray array
+        cdef uint64_t *shape = self._dims
+        cdef uint64_t *stored = self._dims + n_dims
+        cdef int64_t *strides = self._strides
+        cdef dict owners = {}
+        cdef Py_ssize_t nbytes
+        cdef uint64_t i, k, axis
+        cdef int contiguous = 1
+        for i in range(self._content.n_entries):
+            entry = &self._content.entries[i]
+            array = self._arrays[i]
+            entry.name = PyUnicode_AsUTF8AndSize(self._names[i], &nbytes)
+            if nbytes > <Py_ssize_t>MXIO_MAX_NAME_NBYTES:
+                raise ValueError(f"{quoted(self._names[i])}: the name is too long")
+            entry.name_nbytes = nbytes
+            entry.shape = shape
+            entry.nbytes = cnp.PyArray_NBYTES(array)
+            entry.alias_of = MXIO_NOWHERE
+            entry.dtype = rows[i]
+            entry.ndim = array.ndim
+            for k in range(entry.ndim):
+                shape[k] = array.shape[k]
+                strides[k] = array.strides[k]
+            if entry.nbytes:
+                entry.order = mxio_strided_order(entry.ndim, shape, strides,
+                                                 cnp.PyArray_ITEMSIZE(array), &contiguous)
+                entry.alias_of = self._owner(i, owners)
+                if not contiguous or cnp.PyArray_ISBYTESWAPPED(array):
+                    self._strided[i].ndim = entry.ndim
+                    self._strided[i].item_nbytes = cnp.PyArray_ITEMSIZE(array)
+                    self._strided[i].swap_nbytes = swap_nbytes(array)
+                    self._strided[i].shape = stored
+                    self._strided[i].strides = strides
+                    if entry.order == MXIO_ORDER_F:
+                        for k in range(entry.ndim):
+                            axis = entry.ndim - 1 - k
+                            stored[k] = array.shape[axis]
+                            strides[k] = array.strides[axis]
+                    else:
+                        for k in range(entry.ndim):
+                            stored[k] = array.shape[k]
+            shape += entry.ndim
+            stored += entry.ndim
+            strides += entry.ndim
+        return 0
+
+    cdef uint64_t _owner(self, uint64_t i, dict owners) except? 0xfffffffffffffffe:
+        """The earlier entry that has the very same memory, seen the very same way."""
+        cdef cnp.ndarray array = self._arrays[i]
+        cdef cnp.ndarray other
+        cdef uint64_t nbytes = self._content.entries[i].nbytes
+        key = <size_t>cnp.PyArray_DATA(array) ^ (nbytes * <size_t>0x9e3779b97f4a7c15)
+        first = owners.setdefault(key, i)
+        if first == i:
+            return MXIO_NOWHERE
+        other = self._arrays[first]
+        if (cnp.PyArray_DATA(other) == cnp.PyArray_DATA(array)
+                and self._content.entries[first].dtype == self._content.entries[i].dtype
+                and cnp.PyArray_ISBYTESWAPPED(other) == cnp.PyArray_ISBYTESWAPPED(array)
+                and cnp.PyArray_SAMESHAPE(other, array)):
+            for k in range(array.ndim):
+                if array.strides[k] != other.strides[k] and array.shape[k] != 1:
+                    return MXIO_NOWHERE
+            return first
+        return MXIO_NOWHERE
+
+    cdef int _place_segments(self) except -1:
+        cdef mxio_entry *entry
+        cdef mxio_segment *segment
+        cdef uint64_t i
+        for i in range(self._content.n_entries):
+            entry = &self._content.entries[i]
+            if entry.nbytes == 0 or entry.alias_of != MXIO_NOWHERE:
+                continue
+            segment = &self._segments[self._n_segments]
+            segment.mem = cnp.PyArray_DATA(self._arrays[i])
+            segment.strided = &self._strided[i] if self._strided[i].item_nbytes else NULL
+            segment.nbytes = entry.nbytes
+            segment.offset = entry.offset
+            segment.chunk_nbytes = entry.chunk_nbytes
+            segment.checksums = self._checksums + entry.first_chunk
+            self._n_segments += 1
+        return 0
+
+    @property
+    def file_nbytes(self):
+        return self._layout.file_nbytes
+
+    cdef int _run(self, mxio_file *file, unsigned flags, unsigned threads,
+                  object where) except -1:
+        """Run all segments, looking for signals in between."""
+        cdef mxio_cursor cursor
+        cdef mxio_io_opts opts
+        cdef mxio_err err
+        cdef mxio_status status
+        memset(&cursor, 0, sizeof(cursor))
+        opts.sizeof_opts = sizeof(opts)
+        opts.threads = threads
+        opts.flags = flags
+        opts.max_nbytes = BATCH_NBYTES
+        while cursor.segment < self._n_segments:
+            with nogil:
+                status = mxio_write(file, self._segments, self._n_segments, &cursor, &opts, &err)
+            check(status, &err, where)
+            PyErr_CheckSignals()
+        return 0
+
+    def begin(self):
+        """Head and index, after the checksums are known, judged before they go out."""
+        cdef mxio_err err
+        cdef mxio_status status
+        cdef mxio_head head
+        cdef mxio_index *judged = NULL
+        cdef uint64_t head_nbytes = MXIO_HEAD_NBYTES
+        cdef bytes out = PyBytes_FromStringAndSize(
+            NULL, <Py_ssize_t>(head_nbytes + self._layout.index_nbytes))
+        cdef uint8_t *p = <uint8_t *>PyBytes_AS_STRING(out)
+        memset(&head, 0, sizeof(head))
+        head.generation = 1
+        head.file_nbytes = self._layout.file_nbytes
+        head.index_offset = self._layout.index_offset
+        head.index_nbytes = self._layout.index_nbytes
+        with nogil:
+            status = mxio_index_encode(&self._content, &self._layout, self._checksums,
+                                       p + head_nbytes, &err)
+        if status == MXIO_INVALID and err.item < self._content.n_entries:
+            raise ValueError(f"{quoted(self._names[err.item])}: {err.what.decode('ascii')}")
+        check(status, &err, "the index")
+        head.index_crc = mxio_crc32c(0, p + head_nbytes, head.index_nbytes)
+        with nogil:
+            status = mxio_index_decode(p + head_nbytes, &head, &judged, &err)
+        mxio_index_free(judged)
+        check(status, &err, "the index")
+        mxio_head_encode(&head, p)
+        return out
+
+    def write(self, File file not None, bint sync, unsigned threads):
+        """Data, then head and index: the file waits for its commit."""
+        cdef mxio_err err
+        cdef mxio_status status
+        file._enter()
+        try:
+            with nogil:
+                status = mxio_file_reserve(file._file, self._layout.file_nbytes, &err)
+            check(status, &err, file.name)
+            self._run(file._file, MXIO_SYNC if sync else 0, threads, file.name)
+            file.put(self.begin(), 0)
+        finally:
+            file._leave()
+
+    def to_bytes(self, unsigned threads):
+        """The whole file as bytes."""
+        cdef mxio_err err
+        cdef mxio_file *file = NULL
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>self._layout.file_nbytes)
+        cdef char *p = PyBytes_AS_STRING(out)
+        cdef bytes begin
+        memset(p, 0, self._layout.file_nbytes)
+        check(mxio_file_memory(p, 0, self._layout.file_nbytes, &file, &err), &err, "the bytes")
+        try:
+            self._run(file, 0, threads, "the bytes")
+            begin = self.begin()
+            check(mxio_file_put(file, PyBytes_AS_STRING(begin), len(begin), 0, &err), &err,
+                  "the bytes")
+        finally:
+            mxio_file_close(file)
+        return out
+
+    def stream(self, write, unsigned threads):
+        """Give the file's bytes in order to `write`, a window at a time.
+
+        The index stands before the data and holds its checksums, so the arrays
+        are read twice.
+        """
+        cdef mxio_cursor cursor
+        cdef mxio_io_opts opts
+        cdef mxio_err err
+        cdef mxio_status status
+        cdef mxio_file *file = NULL
+        cdef uint64_t at, end
+        cdef uint64_t n = WINDOW_NBYTES + 4096  # padding before the first segment
+        cdef mxio_segment *segment
+        check(mxio_file_memory(NULL, 0, 0, &file, &err), &err, "the stream")
+        try:
+            self._run(file, MXIO_CHECKSUM_ONLY, threads, "the stream")
+        finally:
+            mxio_file_close(file)
+        begin = self.begin()
+        write(begin)
+        at = len(begin)
+        window = bytearray(min(n, self._layout.file_nbytes - at))
+        cdef char *p = window
+        cdef uint64_t room = len(window)
+        memset(&cursor, 0, sizeof(cursor))
+        opts.sizeof_opts = sizeof(opts)
+        opts.threads = threads
+        opts.flags = 0
+        opts.max_nbytes = WINDOW_NBYTES
+        while cursor.segment < self._n_segments:
+            memset(p, 0, room)
+            check(mxio_file_memory(p, at, room, &file, &err), &err, "the stream")
+            try:
+                with nogil:
+                    status = mxio_write(file, self._segments, self._n_segments, &cursor, &opts,
+                                        &err)
+                check(status, &err, "the stream")
+            finally:
+                mxio_file_close(file)
+            if cursor.offset:
+                segment = &self._segments[cursor.segment]
+                end = segment.offset + cursor.offset
+            else:
+                segment = &self._segments[cursor.segment - 1]
+                end = segment.offset + segment.nbytes
+            write(PyBytes_FromStringAndSize(p, <Py_ssize_t>(end - at)))
+            at = end
+            PyErr_CheckSignals()
+
+
+cdef uint32_t swap_nbytes(cnp.ndarray array) noexcept:
+    """How many bytes to reverse at a time, 0 for none."""
+    cdef int kind = cnp.PyArray_TYPE(array)
+    if not cnp.PyArray_ISBYTESWAPPED(array):
+        return 0
+    if kind == cnp.NPY_UNICODE:
+        return 4
+    if kind == cnp.NPY_CFLOAT or kind == cnp.NPY_CDOUBLE:
+        return cnp.PyArray_ITEMSIZE(array) // 2
+    return cnp.PyArray_ITEMSIZE(array)
+
+
+# ---- checksums -------------------------------------------------------------------------------
+
+def crc32c(buffer, uint32_t value, variant):
+    """The CRC-32C of bytes that follow others; by a given implementation if not None."""
+    cdef Py_buffer view
+    cdef size_t number = 0
+    cdef uint32_t crc
+    if variant is not None:
+        names = [name for name, runs_here in crc32c_variants() if runs_here]
+        if variant not in names:
+            raise ValueError(f"no CRC-32C variant {variant!r} runs here: {', '.join(names)} do")
+        number = [name for name, _ in crc32c_variants()].index(variant)
+    PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
+    try:
+        if variant is None:
+            with nogil:
+                crc = mxio_crc32c(value, view.buf, view.len)
+        else:
+            with nogil:
+                crc = mxio_crc32c_variant(number, value, view.buf, view.len)
+    finally:
+        PyBuffer_Release(&view)
+    return crc
+
+
+def crc32c_variants():
+    """Name, and whether this processor can run it, of each implementation."""
+    cdef int runs_here = 0
+    cdef const char *name
+    out = []
+    while True:
+        name = mxio_crc32c_name(len(out), &runs_here)
+        if name == NULL:
+            return out
+        out.append((name.decode("ascii"), bool(runs_here)))
+
+
+def crc32c_chosen():
+    """Name of the implementation in use."""
+    return crc32c_variants()[mxio_crc32c_chosen()][0]

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where extents are read from and where files go: paths, bytes, file objects.
+
+A path or bytes become a ``_core.File``, which is all that the layers above know.
+Nothing here looks at contents.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from mxio import _core
+
+__all__ = ["Readable", "Source", "Target", "Writable", "create", "open_source", "writer_of"]
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A binary file object that can be read."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """A binary file object that can be written."""
+
+    def write(self, data: Any, /) -> Any: ...
+
+
+Path: TypeAlias = "str | os.PathLike[str] | os.PathLike[bytes]"
+Source: TypeAlias = "Path | bytes | bytearray | memoryview | Readable"
+Target: TypeAlias = "Path | Writable"
+
+# As the kernel does it; more is a loop.
+_MAX_LINKS = 40
+
+
+def _encode(path: Path) -> tuple[bytes, str]:
+    """Return a path for C and for messages."""
+    encoded = os.fsencode(path)
+    if b"\0" in encoded:
+        raise ValueError(f"a path cannot hold a NUL: {os.fspath(path)!r}")
+    return encoded, os.fsdecode(path)
+
+
+def open_source(source: Source) -> _core.File:
+    """Open a path, bytes or a binary file object for reading.
+
+    A file object is read from where it stands to its end.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return _core.File.open(*_encode(source))
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _core.File.memory(source, "<bytes>")
+    if isinstance(source, Readable):
+        data = source.read()
+        if isinstance(data, str):
+            raise TypeError("a file object must be opened in binary mode: open(path, 'rb')")
+        return _core.File.memory(data, str(getattr(source, "name", "<file object>")))
+    try:
+        return _core.File.memory(source, "<bytes>")
+    except TypeError:
+        raise TypeError(
+            "a source is a path, bytes or a binary file object, "
+            f"not {type(source).__module__}.{type(source).__qualname__}"
+        ) from None
+
+
+def create(path: Path) -> _core.File:
+    """Begin a file that appears under its name when it is committed.
+
+    A symbolic link keeps pointing: what it points to is replaced.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            "a path is a str or os.PathLike, or a binary file object with write, "
+            f"not {type(path).__name__}"
+        )
+    encoded, name = _encode(path)
+    for _ in range(_MAX_LINKS):
+        if not os.path.islink(encoded):
+            return _core.File.create(encoded, name)
+        encoded = os.path.join(os.path.dirname(encoded), os.readlink(encoded))
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+
+
+def writer_of(target: Writable) -> Callable[[bytes | memoryview], None]:
+    """Return a function that writes all of what it is given to a file object."""
+
+    def write(data: bytes | memoryview) -> None:
+        left = memoryview(data)
+        while left:
+            n = target.write(left)
+            # Only raw files may write less than they are given, and they say so.
+            if n is None or not isinstance(n, int):
+                return
+            if not 0 < n <= len(left):
+                raise OSError(errno.EIO, f"a file object wrote {n} of {len(left)} bytes")
+            left = left[n:]
+
+    return write

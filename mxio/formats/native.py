@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mxio's own format, docs/FORMAT.md: what C does, with Python's words around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mxio import _core, _dtype, _tree
+from mxio._index import Index
+
+__all__ = ["HEAD_NBYTES", "NAME", "index", "plan", "probe"]
+
+NAME = "mxio"
+HEAD_NBYTES = 4096
+_MAGIC = b"\x89MXIO\r\n\x1a"
+_SECOND_SLOT = 2048
+
+
+def probe(head: bytes) -> bool:
+    """Say whether a file that begins so is of this format, sound or not."""
+    return head.startswith(_MAGIC) or head.startswith(_MAGIC, _SECOND_SLOT)
+
+
+def index(file: _core.File) -> Index:
+    """Read and judge head and index."""
+    handle = file.index()
+    return Index(handle, _tree.decode_metadata(handle.metadata))
+
+
+def plan(
+    names: list[str],
+    arrays: list[np.ndarray[Any, Any]],
+    dtypes: list[str],
+    structure: bytes,
+    metadata: Mapping[str, Any] | None,
+) -> _core.Plan:
+    """Lay out arrays whose names on disk, dtypes and structure are known."""
+    row_of = {dtype: row for row, dtype in enumerate(dict.fromkeys(dtypes))}
+    table = [(dtype, _dtype.item_bits(dtype)) for dtype in row_of]
+    return _core.Plan(
+        names,
+        arrays,
+        [row_of[dtype] for dtype in dtypes],
+        table,
+        structure,
+        _tree.encode_metadata(metadata),
+    )

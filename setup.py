@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One extension, from Cython and C.
+
+Switches, as environment variables: MXIO_DEBUG=1 (no optimisation, Cython's bounds
+checks back on), MXIO_SANITIZE=address,undefined.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("MXIO_DEBUG") == "1"
+SANITIZE = os.environ.get("MXIO_SANITIZE", "")
+
+C_FILES = ("cpu", "crc32c", "engine", "file", "format", "os_posix", "strided")
+
+compile_args = ["-std=c99", "-fvisibility=hidden"]
+compile_args += ["-O0", "-g"] if DEBUG else ["-O3"]
+link_args: list[str] = []
+if SANITIZE:
+    compile_args += [f"-fsanitize={SANITIZE}", "-g", "-fno-omit-frame-pointer"]
+    link_args += [f"-fsanitize={SANITIZE}"]
+if sys.platform != "darwin":
+    link_args += ["-pthread"]
+
+extension = Extension(
+    "mxio._core",
+    sources=["mxio/_core.pyx", *(f"csrc/{name}.c" for name in C_FILES)],
+    depends=["mxio/_c.pxd", *(f"csrc/{name}" for name in sorted(os.listdir("csrc")))],
+    include_dirs=["csrc", numpy.get_include()],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")],
+    extra_compile_args=compile_args,
+    extra_link_args=link_args,
+)
+
+setup(
+    ext_modules=cythonize(
+        [extension],
+        compiler_directives={
+            "language_level": "3",
+            "boundscheck": DEBUG,
+            "wraparound": False,
+            "cdivision": not DEBUG,
+            "initializedcheck": DEBUG,
+            "embedsignature": False,
+        },
+    ),
+)
