@@ -263,9 +263,14 @@ def test_an_entry_of_unknown_dtype_is_listed_and_its_neighbour_read(tmp_path: Pa
 def test_the_reference_accepts_its_own_crafted_files_as_those_of_a_writer() -> None:
     for name in ("one_array", "tuple", "chunks_of_whole_columns", "two_aliases_between_others"):
         reference.strict(VALID[name].build())
-    for name in ("index_last", "chunks_of_one_byte", "appending", "optional_features"):
+    breaches = [VALID[n] for n in ("index_last", "chunks_of_one_byte", "optional_features")]
+    breaches += [VALID[n] for n in ("data_in_another_order", "appending", "later_generation")]
+    breaches += [Craft([], "dict", text) for text in (b'{"k":"\\u0061"}', b'{"k":1.0e1}')]
+    breaches += [tree("array", ""), tree({"list": []}), tree({"dict": [["a", "array"]]}, "a")]
+    for plan in breaches:
+        reference.read(plan.build())
         with pytest.raises(reference.Invalid):
-            reference.strict(VALID[name].build())
+            reference.strict(plan.build())
 
 
 @pytest.mark.parametrize(
