@@ -178,6 +178,39 @@ const char *mxio_index_metadata(const mxio_index *index, uint64_t *nbytes);
 uint64_t mxio_entry_n_chunks(const mxio_entry *entry);
 
 /* ------------------------------------------------------------------------
+ * arrays.c, strided.c: arrays as they lie in the caller's memory
+ * --------------------------------------------------------------------- */
+
+typedef struct mxio_strided {   /* memory that is not stored as it lies      */
+    const uint64_t *shape;      /* ndim extents, in the order of the axes    */
+    const int64_t *strides;     /* in bytes, one for each                    */
+    uint64_t item_nbytes;       /* at least 1                                */
+    uint32_t ndim;
+    uint32_t swap_nbytes;       /* above 1: reverse each run of this many
+                                   bytes; divides item_nbytes                */
+    int order;                  /* in which it is stored                     */
+} mxio_strided;
+
+typedef struct mxio_array {     /* one for each entry                        */
+    void *mem;
+    mxio_strided lies;          /* order: mxio_arrays_arrange                */
+    int as_stored;              /* out: contiguous in that order, no swap    */
+} mxio_array;
+
+/* Decides for each entry that has bytes order and alias_of, from how its array
+ * lies: it is stored as it lies if it lies in C or Fortran order, else in the
+ * one whose innermost axis takes the shorter steps; one that has the very same
+ * memory as an earlier one, seen the very same way, becomes its alias.  Sets
+ * arrays[i].lies.order and as_stored.  MXIO_NOMEM. */
+mxio_status mxio_arrays_arrange(mxio_content *content, mxio_array *arrays,
+                                mxio_err *err);
+
+/* Copies items [first, first + n) of strided memory, in stored order, to dst
+ * as they are stored.  REQUIRES: they exist. */
+void mxio_strided_gather(const void *mem, const mxio_strided *strided,
+                         uint64_t first, uint64_t n, void *dst);
+
+/* ------------------------------------------------------------------------
  * file.c: a file that appears whole or not at all
  * --------------------------------------------------------------------- */
 
@@ -241,15 +274,6 @@ mxio_status mxio_index_read(mxio_file *file, mxio_index **out, mxio_err *err);
  * engine.c: segments to a file and back
  * --------------------------------------------------------------------- */
 
-typedef struct mxio_strided {   /* memory that is not stored as it lies      */
-    const uint64_t *shape;      /* ndim extents, slowest stored axis first   */
-    const int64_t *strides;     /* in bytes, one for each                    */
-    uint32_t ndim;
-    uint32_t swap_nbytes;       /* above 1: reverse each run of this many
-                                   bytes; divides item_nbytes                */
-    uint64_t item_nbytes;       /* at least 1                                */
-} mxio_strided;
-
 /* The engine's unit of work: a run of whole chunks of one entry.  Segments of
  * one call are in ascending, disjoint order of offset.  A write may fill the
  * bytes between two segments with zeros where they are fewer than 4096. */
@@ -305,6 +329,13 @@ mxio_status mxio_read(mxio_file *file, const mxio_segment *segments,
 /* Puts segments in ascending order of offset. */
 void mxio_segments_sort(mxio_segment *segments, uint64_t n);
 
+/* The segments that write arranged and planned arrays: fills up to n_entries,
+ * returns how many.  They point into arrays and checksums, which has
+ * layout->n_chunks values. */
+uint64_t mxio_arrays_segments(const mxio_content *content,
+                              const mxio_array *arrays, uint32_t *checksums,
+                              mxio_segment *out);
+
 /* A segment for all of an entry's bytes.  REQUIRES: entry->nbytes > 0. */
 void mxio_entry_segment(const mxio_index *index, const mxio_entry *entry,
                         void *mem, mxio_segment *out);
@@ -313,19 +344,6 @@ void mxio_entry_segment(const mxio_index *index, const mxio_entry *entry,
  * count + 1 of them, returns how many.  None for a file with the feature
  * `appending`, whose gaps may be space that was given up. */
 uint64_t mxio_index_padding(const mxio_index *index, mxio_segment *out);
-
-/* The order in which an array is stored: as it lies if it lies in C or Fortran
- * order, else the one whose innermost axis takes the shorter steps.  shape and
- * strides are given by axis; *contiguous says whether it lies as it is stored.
- * REQUIRES: no dim is 0. */
-int mxio_strided_order(uint32_t ndim, const uint64_t *shape,
-                       const int64_t *strides, uint64_t item_nbytes,
-                       int *contiguous);
-
-/* Copies items [first, first + n) of strided memory, in stored order, to dst
- * as they are stored.  REQUIRES: they exist. */
-void mxio_strided_gather(const void *mem, const mxio_strided *strided,
-                         uint64_t first, uint64_t n, void *dst);
 
 /* ------------------------------------------------------------------------
  * crc32c.c: CRC-32C (Castagnoli), RFC 3720

@@ -82,15 +82,17 @@ static void swap_bytes(uint8_t *p, uint64_t nbytes, uint32_t swap_nbytes) {
     }
 }
 
-/* Leaves out axes of one, merges axes that continue each other. */
+/* Slowest stored axis first; leaves out axes of one, merges axes that continue
+ * each other. */
 static void walk_begin(walk *w, const void *mem, const mxio_strided *s) {
     uint64_t items = 1;
     w->mem = mem;
     w->ndim = 0;
     w->item_nbytes = s->item_nbytes;
     w->swap_nbytes = s->swap_nbytes;
-    for (uint32_t i = 0; i < s->ndim; i++) {
+    for (uint32_t k = 0; k < s->ndim; k++) {
         uint32_t last = w->ndim - 1;
+        uint32_t i = s->order == MXIO_ORDER_F ? s->ndim - 1 - k : k;
         if (s->shape[i] == 1) {
             continue;
         }
@@ -113,50 +115,6 @@ static void walk_begin(walk *w, const void *mem, const mxio_strided *s) {
 
 static uint64_t magnitude(int64_t stride) {
     return stride < 0 ? 0 - (uint64_t)stride : (uint64_t)stride;
-}
-
-/* For comparing axes: one that repeats the same memory is never worth being
- * the innermost. */
-static uint64_t step_of(int64_t stride) {
-    return stride == 0 ? UINT64_MAX : magnitude(stride);
-}
-
-/* Whether the axes, slowest first, lie without a gap. */
-static int lies_so(uint32_t ndim, const uint64_t *shape,
-                   const int64_t *strides, uint64_t item_nbytes,
-                   int fortran) {
-    uint64_t step = item_nbytes;
-    for (uint32_t i = 0; i < ndim; i++) {
-        uint32_t axis = fortran ? i : ndim - 1 - i;
-        if (shape[axis] != 1 && strides[axis] != (int64_t)step) {
-            return 0;
-        }
-        step *= shape[axis];
-    }
-    return 1;
-}
-
-int mxio_strided_order(uint32_t ndim, const uint64_t *shape,
-                       const int64_t *strides, uint64_t item_nbytes,
-                       int *contiguous) {
-    uint32_t first = 0, last = ndim;
-    *contiguous = 1;
-    if (lies_so(ndim, shape, strides, item_nbytes, 0)) {
-        return MXIO_ORDER_C;
-    }
-    if (lies_so(ndim, shape, strides, item_nbytes, 1)) {
-        return MXIO_ORDER_F;
-    }
-    *contiguous = 0;
-    while (first < ndim && shape[first] == 1) {
-        first++;
-    }
-    while (last > first && shape[last - 1] == 1) {
-        last--;
-    }
-    return last - first >= 2
-                   && step_of(strides[first]) < step_of(strides[last - 1])
-               ? MXIO_ORDER_F : MXIO_ORDER_C;
 }
 
 /* A box of whole steps: `steps` of axis `top`, all of the axes behind it. */

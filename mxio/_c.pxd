@@ -99,6 +99,21 @@ cdef extern from "mxio.h" nogil:
     const char *mxio_index_metadata(const mxio_index *index, uint64_t *nbytes)
     uint64_t mxio_entry_n_chunks(const mxio_entry *entry)
 
+    ctypedef struct mxio_strided:
+        const uint64_t *shape
+        const int64_t *strides
+        uint64_t item_nbytes
+        uint32_t ndim
+        uint32_t swap_nbytes
+        int order
+
+    ctypedef struct mxio_array:
+        void *mem
+        mxio_strided lies
+        int as_stored
+
+    mxio_status mxio_arrays_arrange(mxio_content *content, mxio_array *arrays, mxio_err *err)
+
     ctypedef struct mxio_file:
         pass
     ctypedef struct mxio_map:
@@ -120,13 +135,6 @@ cdef extern from "mxio.h" nogil:
     uint64_t mxio_map_nbytes(const mxio_map *map)
     void mxio_map_free(mxio_map *map)
     mxio_status mxio_index_read(mxio_file *file, mxio_index **out, mxio_err *err)
-
-    ctypedef struct mxio_strided:
-        const uint64_t *shape
-        const int64_t *strides
-        uint32_t ndim
-        uint32_t swap_nbytes
-        uint64_t item_nbytes
 
     ctypedef struct mxio_segment:
         void *mem
@@ -154,8 +162,8 @@ cdef extern from "mxio.h" nogil:
     void mxio_entry_segment(const mxio_index *index, const mxio_entry *entry, void *mem,
                             mxio_segment *out)
     uint64_t mxio_index_padding(const mxio_index *index, mxio_segment *out)
-    int mxio_strided_order(uint32_t ndim, const uint64_t *shape, const int64_t *strides,
-                           uint64_t item_nbytes, int *contiguous)
+    uint64_t mxio_arrays_segments(const mxio_content *content, const mxio_array *arrays,
+                                  uint32_t *checksums, mxio_segment *out)
 
     uint32_t mxio_crc32c(uint32_t crc, const void *mem, size_t nbytes)
     const char *mxio_crc32c_name(size_t variant, int *runs_here)

@@ -578,7 +578,7 @@ cdef class Plan:
     cdef mxio_dtype *_dtypes
     cdef uint64_t *_dims
     cdef int64_t *_strides
-    cdef mxio_strided *_strided
+    cdef mxio_array *_lie
     cdef mxio_segment *_segments
     cdef uint64_t _n_segments
     cdef uint32_t *_checksums
@@ -605,31 +605,35 @@ cdef class Plan:
         self._content.metadata = PyBytes_AS_STRING(metadata)
         self._content.metadata_nbytes = len(metadata)
         self._dtypes = <mxio_dtype *>calloc(len(dtypes) + 1, sizeof(mxio_dtype))
-        self._dims = <uint64_t *>malloc((2 * n_dims + 1) * sizeof(uint64_t))
+        self._dims = <uint64_t *>malloc((n_dims + 1) * sizeof(uint64_t))
         self._strides = <int64_t *>malloc((n_dims + 1) * sizeof(int64_t))
-        self._strided = <mxio_strided *>calloc(n + 1, sizeof(mxio_strided))
+        self._lie = <mxio_array *>calloc(n + 1, sizeof(mxio_array))
         self._segments = <mxio_segment *>calloc(n + 1, sizeof(mxio_segment))
         if (self._content.entries == NULL or self._dtypes == NULL or self._dims == NULL
-                or self._strides == NULL or self._strided == NULL or self._segments == NULL):
+                or self._strides == NULL or self._lie == NULL or self._segments == NULL):
             raise MemoryError()
         self._content.dtypes = self._dtypes
         self._content.n_dtypes = len(dtypes)
         self._pin_dtypes(dtypes)
-        self._pin_arrays(rows, n_dims)
+        self._pin_arrays(rows)
+        with nogil:
+            status = mxio_arrays_arrange(&self._content, self._lie, &err)
+        check(status, &err, "the plan")
         with nogil:
             status = mxio_layout_plan(&self._content, &self._layout, &err)
         check(status, &err, "the plan")
         self._checksums = <uint32_t *>calloc(self._layout.n_chunks + 1, sizeof(uint32_t))
         if self._checksums == NULL:
             raise MemoryError("out of memory for the checksums")
-        self._place_segments()
+        self._n_segments = mxio_arrays_segments(&self._content, self._lie, self._checksums,
+                                                self._segments)
 
     def __dealloc__(self):
         free(self._content.entries)
         free(self._dtypes)
         free(self._dims)
         free(self._strides)
-        free(self._strided)
+        free(self._lie)
         free(self._segments)
         free(self._checksums)
 
@@ -642,90 +646,35 @@ cdef class Plan:
             self._dtypes[row].item_bits = dtypes[row][1]
         return 0
 
-    cdef int _pin_arrays(self, list rows, uint64_t n_dims) except -1:
+    cdef int _pin_arrays(self, list rows) except -1:
         cdef mxio_entry *entry
+        cdef mxio_strided *lies
         cdef cnp.ndarray array
         cdef uint64_t *shape = self._dims
-        cdef uint64_t *stored = self._dims + n_dims
         cdef int64_t *strides = self._strides
-        cdef dict owners = {}
         cdef Py_ssize_t nbytes
-        cdef uint64_t i, k, axis
-        cdef int contiguous = 1
+        cdef uint64_t i, k
         for i in range(self._content.n_entries):
             entry = &self._content.entries[i]
+            lies = &self._lie[i].lies
             array = self._arrays[i]
             entry.name = PyUnicode_AsUTF8AndSize(self._names[i], &nbytes)
             if nbytes > <Py_ssize_t>MXIO_MAX_NAME_NBYTES:
                 raise ValueError(f"{quoted(self._names[i])}: the name is too long")
             entry.name_nbytes = nbytes
-            entry.shape = shape
+            entry.shape = lies.shape = shape
             entry.nbytes = cnp.PyArray_NBYTES(array)
-            entry.alias_of = MXIO_NOWHERE
             entry.dtype = rows[i]
-            entry.ndim = array.ndim
+            entry.ndim = lies.ndim = array.ndim
+            self._lie[i].mem = cnp.PyArray_DATA(array)
+            lies.strides = strides
+            lies.item_nbytes = cnp.PyArray_ITEMSIZE(array)
+            lies.swap_nbytes = swap_nbytes(array)
             for k in range(entry.ndim):
                 shape[k] = array.shape[k]
                 strides[k] = array.strides[k]
-            if entry.nbytes:
-                entry.order = mxio_strided_order(entry.ndim, shape, strides,
-                                                 cnp.PyArray_ITEMSIZE(array), &contiguous)
-                entry.alias_of = self._owner(i, owners)
-                if not contiguous or cnp.PyArray_ISBYTESWAPPED(array):
-                    self._strided[i].ndim = entry.ndim
-                    self._strided[i].item_nbytes = cnp.PyArray_ITEMSIZE(array)
-                    self._strided[i].swap_nbytes = swap_nbytes(array)
-                    self._strided[i].shape = stored
-                    self._strided[i].strides = strides
-                    if entry.order == MXIO_ORDER_F:
-                        for k in range(entry.ndim):
-                            axis = entry.ndim - 1 - k
-                            stored[k] = array.shape[axis]
-                            strides[k] = array.strides[axis]
-                    else:
-                        for k in range(entry.ndim):
-                            stored[k] = array.shape[k]
             shape += entry.ndim
-            stored += entry.ndim
             strides += entry.ndim
-        return 0
-
-    cdef uint64_t _owner(self, uint64_t i, dict owners) except? 0xfffffffffffffffe:
-        """The earlier entry that has the very same memory, seen the very same way."""
-        cdef cnp.ndarray array = self._arrays[i]
-        cdef cnp.ndarray other
-        cdef uint64_t nbytes = self._content.entries[i].nbytes
-        key = <size_t>cnp.PyArray_DATA(array) ^ (nbytes * <size_t>0x9e3779b97f4a7c15)
-        first = owners.setdefault(key, i)
-        if first == i:
-            return MXIO_NOWHERE
-        other = self._arrays[first]
-        if (cnp.PyArray_DATA(other) == cnp.PyArray_DATA(array)
-                and self._content.entries[first].dtype == self._content.entries[i].dtype
-                and cnp.PyArray_ISBYTESWAPPED(other) == cnp.PyArray_ISBYTESWAPPED(array)
-                and cnp.PyArray_SAMESHAPE(other, array)):
-            for k in range(array.ndim):
-                if array.strides[k] != other.strides[k] and array.shape[k] != 1:
-                    return MXIO_NOWHERE
-            return first
-        return MXIO_NOWHERE
-
-    cdef int _place_segments(self) except -1:
-        cdef mxio_entry *entry
-        cdef mxio_segment *segment
-        cdef uint64_t i
-        for i in range(self._content.n_entries):
-            entry = &self._content.entries[i]
-            if entry.nbytes == 0 or entry.alias_of != MXIO_NOWHERE:
-                continue
-            segment = &self._segments[self._n_segments]
-            segment.mem = cnp.PyArray_DATA(self._arrays[i])
-            segment.strided = &self._strided[i] if self._strided[i].item_nbytes else NULL
-            segment.nbytes = entry.nbytes
-            segment.offset = entry.offset
-            segment.chunk_nbytes = entry.chunk_nbytes
-            segment.checksums = self._checksums + entry.first_chunk
-            self._n_segments += 1
         return 0
 
     @property

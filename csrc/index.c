@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * index.c - docs/FORMAT.md, judged: the one place that decides whether head and
+ * index are valid, and the answers to questions about an index that is.
+ *
+ * An index is kept as the bytes it came in, checked once, with the numbers that
+ * C hands out by address (dims, checksums) turned to host order in place.
+ * Nothing is allocated for an entry: mxio_index_entry reads its 64 bytes when
+ * it is asked, so a million entries open as fast as their bytes are checked.
+ */
+#include "format.h"
+
+#include <stdlib.h>
+
+static int all_zero(const uint8_t *p, uint64_t nbytes) {
+    for (uint64_t i = 0; i < nbytes; i++) {
+        if (p[i] != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* ---- judging a head ------------------------------------------------------ */
+
+static int slot_is_valid(const uint8_t *slot) {
+    return memcmp(slot, mxio_magic, sizeof mxio_magic) == 0
+           && load_u32(slot + 124) == mxio_crc32c(0, slot, 124);
+}
+
+/* A clause for a message, put together without stdio.  REQUIRES: it fits. */
+static char *put_text(char *p, const char *text) {
+    size_t n = strlen(text);
+    memcpy(p, text, n + 1);
+    return p + n;
+}
+
+static char *put_number(char *p, uint64_t x) {
+    char digits[20];
+    size_t n = 0;
+    do {
+        digits[n++] = (char)('0' + x % 10);
+        x /= 10;
+    } while (x > 0);
+    while (n > 0) {
+        *p++ = digits[--n];
+    }
+    *p = '\0';
+    return p;
+}
+
+static mxio_status refuse_version(uint32_t version, uint64_t offset,
+                                  mxio_err *err) {
+    char what[64];
+    put_text(put_number(put_text(what, "it has version "), version),
+             " of the format, and this knows version 1");
+    FAIL(err, MXIO_UNSUPPORTED, offset, MXIO_NOWHERE, what);
+}
+
+/* Names the lowest bit that is not known. */
+static mxio_status refuse_features(uint64_t unknown, uint64_t offset,
+                                   mxio_err *err) {
+    static const char *const NAMES[] = {"appending", "delta index",
+                                        "chunk records", "boxes"};
+    char what[64];
+    char *p = put_text(what, "it needs the feature '");
+    unsigned bit = 0;
+    while ((unknown >> bit & 1) == 0) {
+        bit++;
+    }
+    if (bit < sizeof NAMES / sizeof NAMES[0]) {
+        p = put_text(p, NAMES[bit]);
+    } else {
+        p = put_number(put_text(p, "bit "), bit);
+    }
+    put_text(p, "'");
+    FAIL(err, MXIO_UNSUPPORTED, offset, MXIO_NOWHERE, what);
+}
+
+mxio_status mxio_head_decode(const uint8_t *src, uint64_t file_nbytes,
+                             mxio_head *out, mxio_err *err) {
+    const uint8_t *slots[2] = {src, src + MXIO_SLOT_1_OFFSET};
+    const int valid[2] = {slot_is_valid(slots[0]), slot_is_valid(slots[1])};
+    const uint8_t *slot;
+    mxio_head head;
+    uint64_t at, end;
+    int taken;
+    if (!valid[0] && !valid[1]) {
+        if (memcmp(slots[0], mxio_magic, sizeof mxio_magic) != 0
+            && memcmp(slots[1], mxio_magic, sizeof mxio_magic) != 0) {
+            FAIL(err, MXIO_CORRUPT, 0, MXIO_NOWHERE,
+                 "it does not begin as an mxio file does");
+        }
+        FAIL(err, MXIO_CHECKSUM, 0, MXIO_NOWHERE,
+             "checksum mismatch in the head");
+    }
+    taken = !valid[0];
+    if (valid[0] && valid[1]) {
+        uint64_t first = load_u64(slots[0] + 32);
+        uint64_t second = load_u64(slots[1] + 32);
+        if (first == second) {
+            FAIL(err, MXIO_CORRUPT, 32, MXIO_NOWHERE,
+                 "both slots of the head have one generation");
+        }
+        taken = second > first;
+    }
+    slot = slots[taken];
+    at = taken ? MXIO_SLOT_1_OFFSET : 0;
+    if (load_u32(slot + 8) != MXIO_VERSION) {
+        return refuse_version(load_u32(slot + 8), at + 8, err);
+    }
+    head.required = load_u64(slot + 16);
+    head.optional = load_u64(slot + 24);
+    head.generation = load_u64(slot + 32);
+    head.file_nbytes = load_u64(slot + 40);
+    head.index_offset = load_u64(slot + 48);
+    head.index_nbytes = load_u64(slot + 56);
+    head.index_crc = load_u32(slot + 64);
+    if ((head.required & ~(uint64_t)MXIO_FEATURE_APPENDING) != 0) {
+        return refuse_features(
+            head.required & ~(uint64_t)MXIO_FEATURE_APPENDING, at + 16, err);
+    }
+    if (load_u32(slot + 12) != 0 || !all_zero(slot + 68, 56)
+        || !all_zero(src + MXIO_SLOT_NBYTES, MXIO_SLOT_1_OFFSET - MXIO_SLOT_NBYTES)
+        || !all_zero(src + MXIO_SLOT_1_OFFSET + MXIO_SLOT_NBYTES,
+                     MXIO_HEAD_NBYTES - MXIO_SLOT_1_OFFSET - MXIO_SLOT_NBYTES)) {
+        FAIL(err, MXIO_CORRUPT, at, MXIO_NOWHERE,
+             "reserved bytes of the head are not zero");
+    }
+    if (head.generation == 0) {
+        FAIL(err, MXIO_CORRUPT, at + 32, MXIO_NOWHERE, "generation is 0");
+    }
+    if (head.file_nbytes > file_nbytes) {
+        FAIL(err, MXIO_CORRUPT, file_nbytes, MXIO_NOWHERE,
+             "the file is cut short: its head says that it is longer");
+    }
+    if (!(head.required & MXIO_FEATURE_APPENDING)) {
+        if (head.file_nbytes != file_nbytes) {
+            FAIL(err, MXIO_CORRUPT, head.file_nbytes, MXIO_NOWHERE,
+                 "bytes follow the end that its head gives");
+        }
+        if (!all_zero(slots[!taken], MXIO_SLOT_NBYTES)) {
+            FAIL(err, MXIO_CORRUPT, taken ? 0 : MXIO_SLOT_1_OFFSET, MXIO_NOWHERE,
+                 "the unused slot of the head is not zero");
+        }
+    }
+    if (head.file_nbytes > FILE_NBYTES_MAX || head.index_offset % 64 != 0
+        || head.index_offset < MXIO_HEAD_NBYTES
+        || !add_u64(head.index_offset, head.index_nbytes, &end)
+        || end > head.file_nbytes || head.index_nbytes < MXIO_HEADER_NBYTES) {
+        FAIL(err, MXIO_CORRUPT, at + 48, MXIO_NOWHERE,
+             "the index does not lie in the file");
+    }
+    *out = head;
+    return MXIO_OK;
+}
+
+/* ---- judging an index ---------------------------------------------------- */
+
+typedef struct extent {
+    uint64_t offset, nbytes, alignment;
+} extent;
+
+struct mxio_index {
+    mxio_head head;
+    counts n;
+    sections s;
+    uint8_t *bytes;      /* the index; dims and checksums in host order     */
+    extent *extents;     /* the index itself and all stored entries, sorted */
+    uint64_t n_extents;
+    uint64_t n_aliases;
+    uint64_t *dtype_names; /* where in the strings each dtype's name begins */
+};
+
+static const uint8_t *entry_bytes(const mxio_index *index, uint64_t i) {
+    return index->bytes + index->s.offset[ENTRIES] + MXIO_ENTRY_NBYTES * i;
+}
+
+static const uint64_t *dims_of(const mxio_index *index) {
+    return (const uint64_t *)(const void *)(index->bytes
+                                            + index->s.offset[DIMS]);
+}
+
+/* In file terms, for messages. */
+static uint64_t at_section(const mxio_index *index, int section,
+                           uint64_t relative) {
+    return index->head.index_offset + index->s.offset[section] + relative;
+}
+
+void mxio_index_free(mxio_index *index) {
+    if (index != NULL) {
+        free(index->bytes);
+        free(index->extents);
+        free(index->dtype_names);
+        free(index);
+    }
+}
+
+/* dims and checksums are handed out by address, so they must be the host's. */
+static void to_host_order(mxio_index *index) {
+    if (MXIO_BIG_ENDIAN) {
+        uint8_t *p = index->bytes + index->s.offset[DIMS];
+        for (uint64_t i = 0; i < index->n.n_dims; i++) {
+            uint64_t x = load_u64(p + 8 * i);
+            memcpy(p + 8 * i, &x, sizeof x);
+        }
+        p = index->bytes + index->s.offset[CHECKSUMS];
+        for (uint64_t i = 0; i < index->n.n_chunks; i++) {
+            uint32_t x = load_u32(p + 4 * i);
+            memcpy(p + 4 * i, &x, sizeof x);
+        }
+    }
+}
+
+static mxio_status check_header(mxio_index *index, mxio_err *err) {
+    cursor c = {index->bytes, index->bytes + index->head.index_nbytes};
+    const uint8_t *p = cursor_take(&c, MXIO_HEADER_NBYTES);
+    uint64_t where = index->head.index_offset;
+    uint64_t at = MXIO_HEADER_NBYTES;
+    if (p == NULL) {
+        FAIL(err, MXIO_CORRUPT, where, MXIO_NOWHERE,
+             "the index is shorter than its header");
+    }
+    index->n.n_entries = load_u64(p);
+    index->n.n_dtypes = load_u64(p + 8);
+    index->n.n_dims = load_u64(p + 16);
+    index->n.n_records = load_u64(p + 24);
+    index->n.n_chunks = load_u64(p + 32);
+    index->n.strings_nbytes = load_u64(p + 40);
+    index->n.structure_nbytes = load_u64(p + 48);
+    index->n.metadata_nbytes = load_u64(p + 56);
+    if (index->n.n_records != 0 || !all_zero(p + 64, MXIO_HEADER_NBYTES - 64)) {
+        FAIL(err, MXIO_CORRUPT, where + 64, MXIO_NOWHERE,
+             "reserved bytes of the index are not zero");
+    }
+    if (!mxio_sections_plan(&index->n, &index->s)
+        || index->s.end != index->head.index_nbytes) {
+        FAIL(err, MXIO_CORRUPT, where, MXIO_NOWHERE,
+             "the sections of the index do not add up to its length");
+    }
+    for (int s = 0; s < N_SECTIONS; s++) {
+        const uint8_t *gap = cursor_take(&c, index->s.offset[s] - at);
+        const uint8_t *section = cursor_take(&c, index->s.nbytes[s]);
+        if (gap == NULL || section == NULL
+            || !all_zero(gap, index->s.offset[s] - at)) {
+            FAIL(err, MXIO_CORRUPT, where + at, MXIO_NOWHERE,
+                 "padding of the index is not zero");
+        }
+        at = index->s.offset[s] + index->s.nbytes[s];
+    }
+    return MXIO_OK;
+}
+
+/* Entry i, given the sums over the entries before it. */
+typedef struct sums {
+    uint64_t first_dim, name_offset, first_chunk, n_dtypes;
+} sums;
+
+/* An alias has its entry's bytes 0 to 31 and 56 to 63, less name_nbytes. */
+static int alias_is_sound(const mxio_index *index, uint64_t i) {
+    const uint8_t *p = entry_bytes(index, i);
+    uint64_t first = load_u64(p + 32) - 1;
+    const uint8_t *q;
+    if (first >= i) {
+        return 0;
+    }
+    q = entry_bytes(index, first);
+    return load_u64(q + 32) == 0 && load_u64(q + 8) != 0
+           && memcmp(p, q, 32) == 0 && memcmp(p + 56, q + 56, 4) == 0
+           && p[62] == q[62] && p[63] == q[63]
+           && memcmp(dims_of(index) + load_u64(p + 40),
+                     dims_of(index) + load_u64(q + 40),
+                     p[62] * sizeof(uint64_t))
+                  == 0;
+}
+
+static mxio_status check_entry(mxio_index *index, uint64_t i, sums *sum,
+                               mxio_err *err) {
+    const uint8_t *p = entry_bytes(index, i);
+    const uint64_t where = at_section(index, ENTRIES, MXIO_ENTRY_NBYTES * i);
+    uint64_t end, nbytes, dtype = load_u32(p + 56);
+    mxio_entry entry;
+    if (p[62] > MXIO_MAX_NDIM || load_u64(p + 40) != sum->first_dim
+        || index->n.n_dims - sum->first_dim < p[62]) {
+        FAIL(err, MXIO_CORRUPT, where + 40, i, "bad dims");
+    }
+    if (load_u64(p + 48) != sum->name_offset
+        || index->n.strings_nbytes - sum->name_offset < load_u16(p + 60)) {
+        FAIL(err, MXIO_CORRUPT, where + 48, i, "bad name");
+    }
+    if (dtype > sum->n_dtypes || dtype >= index->n.n_dtypes) {
+        FAIL(err, MXIO_CORRUPT, where + 56, i, "bad dtype");
+    }
+    sum->n_dtypes += dtype == sum->n_dtypes;
+    if (p[63] > MXIO_ORDER_F || (p[63] == MXIO_ORDER_F && p[62] < 2)) {
+        FAIL(err, MXIO_CORRUPT, where + 63, i, "bad order");
+    }
+    mxio_index_entry(index, i, &entry);
+    if (!mxio_name_is_valid((const uint8_t *)entry.name, entry.name_nbytes)) {
+        FAIL(err, MXIO_CORRUPT, at_section(index, STRINGS, sum->name_offset),
+             i, "a name is not UTF-8 without NUL");
+    }
+    if (!mxio_array_nbytes(entry.shape, entry.ndim,
+                      load_u64(index->bytes + index->s.offset[DTYPES]
+                               + MXIO_DTYPE_NBYTES * dtype),
+                      &nbytes)
+        || nbytes != entry.nbytes) {
+        FAIL(err, MXIO_CORRUPT, where + 8, i,
+             "nbytes contradicts shape and dtype");
+    }
+    sum->first_dim += entry.ndim;
+    sum->name_offset += entry.name_nbytes;
+    if (entry.nbytes == 0) {
+        if (entry.offset != 0 || entry.chunk_nbytes != 0
+            || entry.first_chunk != 0 || load_u64(p + 32) != 0) {
+            FAIL(err, MXIO_CORRUPT, where, i, "bad empty array");
+        }
+        return MXIO_OK;
+    }
+    if (entry.chunk_nbytes == 0 || entry.chunk_nbytes > entry.nbytes) {
+        FAIL(err, MXIO_CORRUPT, where + 16, i, "bad chunk_nbytes");
+    }
+    if (load_u64(p + 32) != 0) {
+        if (!alias_is_sound(index, i)) {
+            FAIL(err, MXIO_CORRUPT, where + 32, i, "bad alias");
+        }
+        index->n_aliases++;
+        return MXIO_OK;
+    }
+    if (entry.first_chunk != sum->first_chunk
+        || mxio_entry_n_chunks(&entry)
+               > index->n.n_chunks - sum->first_chunk) {
+        FAIL(err, MXIO_CORRUPT, where + 24, i, "bad chunks");
+    }
+    sum->first_chunk += mxio_entry_n_chunks(&entry);
+    if (!add_u64(entry.offset, entry.nbytes, &end)
+        || end > index->head.file_nbytes) {
+        FAIL(err, MXIO_CORRUPT, where, i, "it does not lie in the file");
+    }
+    index->extents[index->n_extents].offset = entry.offset;
+    index->extents[index->n_extents].nbytes = entry.nbytes;
+    index->extents[index->n_extents].alignment = alignment_of(entry.nbytes);
+    index->n_extents++;
+    return MXIO_OK;
+}
+
+static mxio_status check_dtypes(mxio_index *index, uint64_t names_nbytes,
+                                mxio_err *err) {
+    uint64_t at = names_nbytes;
+    uint64_t n = index->n.n_dtypes + 1; /* rows are present, 16 bytes each */
+    index->dtype_names = malloc((size_t)n * sizeof *index->dtype_names);
+    if (index->dtype_names == NULL) {
+        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
+    }
+    for (uint64_t row = 0; row < index->n.n_dtypes; row++) {
+        uint64_t relative = MXIO_DTYPE_NBYTES * row;
+        const uint8_t *p
+            = index->bytes + index->s.offset[DTYPES] + relative;
+        uint32_t nbytes = load_u32(p + 8);
+        if (nbytes == 0 || nbytes > MXIO_DTYPE_NAME_NBYTES_MAX
+            || load_u32(p + 12) != 0
+            || nbytes > index->n.strings_nbytes - at
+            || !mxio_name_is_valid(index->bytes + index->s.offset[STRINGS] + at,
+                              nbytes)) {
+            FAIL(err, MXIO_CORRUPT, at_section(index, DTYPES, relative),
+                 MXIO_NOWHERE, "bad row of dtypes");
+        }
+        index->dtype_names[row] = at;
+        at += nbytes;
+    }
+    if (at != index->n.strings_nbytes) {
+        FAIL(err, MXIO_CORRUPT, at_section(index, STRINGS, at), MXIO_NOWHERE,
+             "the strings do not add up");
+    }
+    return MXIO_OK;
+}
+
+/* Strictly ascending names over n numbers below n: a permutation, and names
+ * that are unique. */
+static mxio_status check_by_name(const mxio_index *index, mxio_err *err) {
+    const uint8_t *p = index->bytes + index->s.offset[BY_NAME];
+    mxio_entry before, entry;
+    for (uint64_t i = 0; i < index->n.n_entries; i++) {
+        uint64_t number = load_u64(p + 8 * i);
+        if (number >= index->n.n_entries) {
+            FAIL(err, MXIO_CORRUPT, at_section(index, BY_NAME, 8 * i),
+                 MXIO_NOWHERE, "bad number in by_name");
+        }
+        mxio_index_entry(index, number, &entry);
+        if (i > 0
+            && mxio_name_compare(before.name, before.name_nbytes, entry.name,
+                            entry.name_nbytes) >= 0) {
+            FAIL(err, MXIO_CORRUPT, at_section(index, BY_NAME, 8 * i),
+                 number, "names are not in order or stand twice");
+        }
+        before = entry;
+    }
+    return MXIO_OK;
+}
+
+static int extent_compare(const void *left, const void *right) {
+    const extent *a = left;
+    const extent *b = right;
+    return (a->offset > b->offset) - (a->offset < b->offset);
+}
+
+/* The extents tile the file: no overlap, and no byte that is not theirs or
+ * padding, unless the file has given-up space. */
+static mxio_status check_tiling(mxio_index *index, mxio_err *err) {
+    int gaps = (index->head.required & MXIO_FEATURE_APPENDING) != 0;
+    uint64_t at = MXIO_HEAD_NBYTES;
+    int sorted = 1;
+    for (uint64_t i = 1; i < index->n_extents; i++) {
+        sorted = sorted
+                 && index->extents[i - 1].offset <= index->extents[i].offset;
+    }
+    if (!sorted) {
+        qsort(index->extents, (size_t)index->n_extents,
+              sizeof *index->extents, extent_compare);
+    }
+    for (uint64_t i = 0; i < index->n_extents; i++) {
+        const extent *e = &index->extents[i];
+        uint64_t aligned;
+        if (!align_u64(at, e->alignment, &aligned)
+            || e->offset % e->alignment != 0
+            || (gaps ? e->offset < aligned : e->offset != aligned)) {
+            FAIL(err, MXIO_CORRUPT, e->offset, MXIO_NOWHERE,
+                 "extents overlap, or leave a gap");
+        }
+        at = e->offset + e->nbytes;
+    }
+    if (gaps ? at > index->head.file_nbytes
+             : at != index->head.file_nbytes) {
+        FAIL(err, MXIO_CORRUPT, at, MXIO_NOWHERE,
+             "the extents do not end where the file does");
+    }
+    return MXIO_OK;
+}
+
+static mxio_status check_index(mxio_index *index, mxio_err *err) {
+    sums sum = {0};
+    uint64_t n;
+    TRY(check_header(index, err));
+    to_host_order(index);
+    n = index->n.n_entries + 1; /* entries are present, 64 bytes each */
+    if (n > SIZE_MAX / sizeof *index->extents
+        || (index->extents = malloc((size_t)n * sizeof *index->extents))
+               == NULL) {
+        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
+    }
+    index->extents[0].offset = index->head.index_offset;
+    index->extents[0].nbytes = index->head.index_nbytes;
+    index->extents[0].alignment = MXIO_SMALL_ALIGNMENT;
+    index->n_extents = 1;
+    for (uint64_t i = 0; i < index->n.n_entries; i++) {
+        TRY(check_entry(index, i, &sum, err));
+    }
+    if (sum.first_dim != index->n.n_dims
+        || sum.first_chunk != index->n.n_chunks
+        || sum.n_dtypes != index->n.n_dtypes) {
+        FAIL(err, MXIO_CORRUPT, index->head.index_offset, MXIO_NOWHERE,
+             "the entries do not use all dims, chunks and dtypes");
+    }
+    TRY(check_dtypes(index, sum.name_offset, err));
+    TRY(check_by_name(index, err));
+    return check_tiling(index, err);
+}
+
+mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
+                              mxio_index **out, mxio_err *err) {
+    mxio_index *index;
+    mxio_status status;
+    if (head->index_nbytes > SIZE_MAX) {
+        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
+    }
+    if (mxio_crc32c(0, src, (size_t)head->index_nbytes) != head->index_crc) {
+        FAIL(err, MXIO_CHECKSUM, head->index_offset, MXIO_NOWHERE,
+             "checksum mismatch in the index");
+    }
+    index = calloc(1, sizeof *index);
+    if (index == NULL
+        || (index->bytes = malloc((size_t)head->index_nbytes)) == NULL) {
+        mxio_index_free(index);
+        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
+    }
+    memcpy(index->bytes, src, (size_t)head->index_nbytes);
+    index->head = *head;
+    status = check_index(index, err);
+    if (status != MXIO_OK) {
+        mxio_index_free(index);
+        return status;
+    }
+    *out = index;
+    return MXIO_OK;
+}
+
+/* ---- asking an index ----------------------------------------------------- */
+
+const mxio_head *mxio_index_head(const mxio_index *index) {
+    return &index->head;
+}
+
+uint64_t mxio_index_count(const mxio_index *index) {
+    return index->n.n_entries;
+}
+
+uint64_t mxio_index_n_aliases(const mxio_index *index) {
+    return index->n_aliases;
+}
+
+uint64_t mxio_index_n_dtypes(const mxio_index *index) {
+    return index->n.n_dtypes;
+}
+
+void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out) {
+    const uint8_t *p = entry_bytes(index, i);
+    uint64_t alias = load_u64(p + 32);
+    out->offset = load_u64(p);
+    out->nbytes = load_u64(p + 8);
+    out->chunk_nbytes = load_u64(p + 16);
+    out->first_chunk = load_u64(p + 24);
+    out->alias_of = alias == 0 ? MXIO_NOWHERE : alias - 1;
+    out->shape = dims_of(index) + load_u64(p + 40);
+    out->name = (const char *)index->bytes + index->s.offset[STRINGS]
+                + load_u64(p + 48);
+    out->dtype = load_u32(p + 56);
+    out->name_nbytes = load_u16(p + 60);
+    out->ndim = p[62];
+    out->order = p[63];
+}
+
+void mxio_index_dtype(const mxio_index *index, uint64_t row,
+                      mxio_dtype *out) {
+    const uint8_t *rows = index->bytes + index->s.offset[DTYPES];
+    out->item_bits = load_u64(rows + MXIO_DTYPE_NBYTES * row);
+    out->name_nbytes = load_u32(rows + MXIO_DTYPE_NBYTES * row + 8);
+    out->name = (const char *)index->bytes + index->s.offset[STRINGS]
+                + index->dtype_names[row];
+}
+
+uint64_t mxio_index_find(const mxio_index *index, const char *name,
+                         size_t name_nbytes) {
+    const uint8_t *by_name = index->bytes + index->s.offset[BY_NAME];
+    uint64_t low = 0, high = index->n.n_entries;
+    mxio_entry entry;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        uint64_t number = load_u64(by_name + 8 * middle);
+        int order;
+        mxio_index_entry(index, number, &entry);
+        order = mxio_name_compare(name, name_nbytes, entry.name,
+                             entry.name_nbytes);
+        if (order == 0) {
+            return number;
+        }
+        if (order < 0) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return MXIO_NOWHERE;
+}
+
+const uint32_t *mxio_index_checksums(const mxio_index *index) {
+    return (const uint32_t *)(const void *)(index->bytes
+                                            + index->s.offset[CHECKSUMS]);
+}
+
+const char *mxio_index_structure(const mxio_index *index, uint64_t *nbytes) {
+    *nbytes = index->n.structure_nbytes;
+    return (const char *)index->bytes + index->s.offset[STRUCTURE];
+}
+
+const char *mxio_index_metadata(const mxio_index *index, uint64_t *nbytes) {
+    *nbytes = index->n.metadata_nbytes;
+    return (const char *)index->bytes + index->s.offset[METADATA];
+}
+
+void mxio_entry_segment(const mxio_index *index, const mxio_entry *entry,
+                        void *mem, mxio_segment *out) {
+    out->mem = mem;
+    out->strided = NULL;
+    out->nbytes = entry->nbytes;
+    out->offset = entry->offset;
+    out->chunk_nbytes = entry->chunk_nbytes;
+    /* The engine only compares when it reads; the cast cannot be avoided while
+     * one struct serves both directions. */
+    out->checksums = (uint32_t *)(void *)(index->bytes
+                                          + index->s.offset[CHECKSUMS])
+                     + entry->first_chunk;
+}
+
+uint64_t mxio_index_padding(const mxio_index *index, mxio_segment *out) {
+    uint64_t at = MXIO_HEAD_NBYTES, n = 0;
+    if (index->head.required & MXIO_FEATURE_APPENDING) {
+        return 0;
+    }
+    for (uint64_t i = 0; i < index->n_extents; i++) {
+        const extent *e = &index->extents[i];
+        if (e->offset > at) {
+            mxio_segment gap = {0};
+            gap.offset = at;
+            gap.nbytes = e->offset - at;
+            gap.chunk_nbytes = gap.nbytes;
+            out[n++] = gap;
+        }
+        at = e->offset + e->nbytes;
+    }
+    return n;
+}
