@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from mxio import _file
 from mxio.context import Context
 from mxio.errors import UnsupportedError
 from mxio.nd import random
@@ -67,8 +69,6 @@ def save(fname: str | os.PathLike[str], data: Any, *, sync: bool = True) -> None
     >>> list(load('mydict'))
     ['x', 'y']
     """
-    from mxio import _file
-
     _file.save(_path(fname), _checked(data), sync=sync)
 
 
@@ -96,8 +96,6 @@ def load(fname: str | os.PathLike[str], *, mmap: bool = False, verify: bool | No
     UnsupportedError
         If it holds more than named arrays: nested containers or plain values.
     """
-    from mxio import _file
-
     path = _path(fname)
     return _dressed(_file.load(path, mmap=mmap, verify=verify), path)
 
@@ -110,8 +108,6 @@ def load_frombuffer(buf: Any, *, verify: bool | None = None) -> Any:
     buf : bytes-like
         MXNet accepts bytes only.
     """
-    from mxio import _file
-
     try:
         memoryview(buf)
     except TypeError:
@@ -217,9 +213,9 @@ def _path(fname: Any) -> str:
 
 
 def _checked(data: Any) -> Any:
-    """Return `data` if MXNet could save it, in plain containers."""
+    """Return `data` if MXNet could save it, in plain containers, NDArrays as plain arrays."""
     if isinstance(data, np.ndarray):
-        return data
+        return _plain(data)
     wrong = "save only accept dict str->NDArray or list of NDArray"
     if isinstance(data, dict):
         for key, item in data.items():
@@ -227,28 +223,56 @@ def _checked(data: Any) -> Any:
                 raise TypeError(f"{wrong}, but key {key!r} is of type {type(key).__name__}")
             if not isinstance(item, np.ndarray):
                 raise TypeError(f"{wrong}, but item {key!r} is of type {type(item).__name__}")
-        return dict(data)
+        return {key: _plain(item) for key, item in data.items()}
     if isinstance(data, list):
         for number, item in enumerate(data):
             if not isinstance(item, np.ndarray):
                 raise TypeError(f"{wrong}, but item {number} is of type {type(item).__name__}")
-        return list(data)
+        return [_plain(item) for item in data]
     raise ValueError(
         "data needs to either be a NDArray, dict of str, NDArray pairs or a list of NDarrays, "
         f"not {type(data).__name__}"
     )
 
 
+def _plain(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    # Not other subclasses: a masked array is more than its data.
+    return np.asarray(array) if isinstance(array, NDArray) else array
+
+
 def _dressed(loaded: Any, name: str) -> list[NDArray] | dict[str, NDArray]:
     """Return loaded arrays as NDArrays, in the same memory."""
     if isinstance(loaded, np.ndarray):
         return [loaded.view(NDArray)]
-    if isinstance(loaded, dict):
-        if all(isinstance(item, np.ndarray) for item in loaded.values()):
-            return {key: item.view(NDArray) for key, item in loaded.items()}
-    elif isinstance(loaded, (list, tuple)) and all(isinstance(i, np.ndarray) for i in loaded):
-        return [item.view(NDArray) for item in loaded]
+    if isinstance(loaded, (list, tuple)) and _all(np.ndarray, loaded):
+        return _apart(loaded)
+    if isinstance(loaded, dict) and _all(str, loaded) and _all(np.ndarray, loaded.values()):
+        return dict(zip(loaded, _apart(loaded.values()), strict=True))
     raise UnsupportedError(
         f"{name} holds more than nd can express, which is one array, a list or a dict of "
         "arrays; mxio.load reads it"
     )
+
+
+def _all(cls: type, items: Iterable[object]) -> bool:
+    return all(isinstance(item, cls) for item in items)
+
+
+def _apart(items: Collection[np.ndarray[Any, Any]]) -> list[NDArray]:
+    """Return NDArrays of which no two share memory.
+
+    mxio keeps an array saved under two names as one, MXNet loads it as two: the
+    second is a copy here.
+    """
+    residents = Counter(id(item.base) for item in items)
+    seen: set[int] = set()
+    arrays = []
+    for item in items:
+        array = item.view(NDArray)
+        if array.nbytes and residents[id(item.base)] > 1:
+            start = item.ctypes.data
+            if start in seen:
+                array = array.copy(order="K")
+            seen.add(start)
+        arrays.append(array)
+    return arrays
