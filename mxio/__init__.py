@@ -38,6 +38,7 @@ __all__ = [
     "loads",
     "nd",
     "open",
+    "random",
     "save",
     "verify",
 ]
@@ -47,8 +48,8 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> object:
     # MXNet's vocabulary is imported when it is used: not everyone comes from there.
-    if name == "nd":
+    if name in ("nd", "random"):
         import mxio.nd as nd
 
-        return nd
+        return nd if name == "nd" else nd.random
     raise AttributeError(f"module 'mxio' has no attribute {name!r}")
