@@ -76,17 +76,10 @@ def _plan(arrays: object, metadata: Mapping[str, Any] | None) -> _core.Plan:
     names, leaves, structure = _tree.flatten(arrays, _host.is_arraylike)
     hosts: list[np.ndarray[Any, Any]] = []
     dtypes: list[str] = []
-    known: dict[np.dtype[Any], str] = {}
     for name, leaf in zip(names, leaves, strict=True):
-        if type(leaf) is np.ndarray and leaf.dtype in known:
-            hosts.append(leaf)
-            dtypes.append(known[leaf.dtype])
-            continue
         host, dtype = _host.to_host(leaf, name)
         hosts.append(host)
         dtypes.append(dtype)
-        if host is leaf:
-            known[host.dtype] = dtype
     return native.plan(names, hosts, dtypes, structure, metadata)
 
 

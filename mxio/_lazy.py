@@ -236,7 +236,7 @@ def _index_of(item: object, extent: int, axis: int, name: str) -> int:
             f"{name!r} takes integers, slices, '...' and None as indices, "
             f"not {type(item).__name__}; for others read it first: x[...][index]"
         )
-    index = operator.index(item)  # type: ignore[arg-type]
+    index = operator.index(item)
     if not -extent <= index < extent:
         raise IndexError(
             f"index {index} is out of bounds for axis {axis} of {name!r} with size {extent}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 from mxio import _core
 
@@ -21,7 +21,7 @@ __all__ = ["Readable", "Source", "Target", "Writable", "create", "open_source", 
 class Readable(Protocol):
     """A binary file object that can be read."""
 
-    def read(self, size: int = -1, /) -> bytes: ...
+    def read(self, size: int = -1, /) -> Any: ...
 
 
 @runtime_checkable
@@ -54,20 +54,24 @@ def open_source(source: Source) -> _core.File:
     """
     if isinstance(source, (str, os.PathLike)):
         return _core.File.open(*_encode(source))
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return _core.File.memory(source, "<bytes>")
-    if isinstance(source, Readable):
-        data = source.read()
-        if isinstance(data, str):
-            raise TypeError("a file object must be opened in binary mode: open(path, 'rb')")
-        return _core.File.memory(data, str(getattr(source, "name", "<file object>")))
-    try:
-        return _core.File.memory(source, "<bytes>")
-    except TypeError:
+    if _has_buffer(source):
+        return _core.File.memory(cast(Any, source), "<bytes>")
+    if not isinstance(source, Readable):
         raise TypeError(
-            "a source is a path, bytes or a binary file object, "
-            f"not {type(source).__module__}.{type(source).__qualname__}"
-        ) from None
+            f"a source is a path, bytes or a binary file object, not {type(source).__qualname__}"
+        )
+    data = source.read()
+    if not _has_buffer(data):
+        raise TypeError("a file object must be opened in binary mode: open(path, 'rb')")
+    return _core.File.memory(data, str(getattr(source, "name", "<file object>")))
+
+
+def _has_buffer(data: Any) -> bool:
+    try:
+        memoryview(data).release()
+    except TypeError:
+        return False
+    return True
 
 
 def create(path: Path) -> _core.File:

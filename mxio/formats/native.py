@@ -39,7 +39,11 @@ def plan(
 ) -> _core.Plan:
     """Lay out arrays whose names on disk, dtypes and structure are known."""
     row_of = {dtype: row for row, dtype in enumerate(dict.fromkeys(dtypes))}
-    table = [(dtype, _dtype.item_bits(dtype)) for dtype in row_of]
+    table: list[tuple[str, int]] = []
+    for dtype in row_of:
+        item_bits = _dtype.item_bits(dtype)
+        assert item_bits is not None, f"{dtype} is not in the table"
+        table.append((dtype, item_bits))
     return _core.Plan(
         names,
         arrays,
