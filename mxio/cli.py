@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``mxio``: what the library does, from a shell.
+
+Results go to stdout, errors to stderr as one sentence. The exit status is 0; 1 if what
+was looked at is not as it should be; 2 if the command could not be carried out; 130
+after Ctrl-C; 141 if nobody reads stdout any more, about which nothing is said. Each
+command is a parser in `_parser` and a function that returns the status. Nothing here may
+know more about files than the library does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import io
+import os
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+import mxio
+
+__all__ = ["main"]
+
+_WIDTH = 78
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out a command line and return its exit status."""
+    message = ""
+    try:
+        try:
+            return _run(argv)
+        finally:
+            print(end="", flush=True)
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        status = 141
+    except _Stop as stop:
+        message, status = str(stop), stop.status
+    except (mxio.MXIOError, OSError) as error:
+        message, status = _sentence(error), 2
+    _give_up_stdout_if_broken()
+    if message:
+        print(f"mxio: {message}", file=sys.stderr)
+    return status
+
+
+class _Stop(Exception):
+    """A command ends early, with a sentence and an exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="mxio",
+        description="Named arrays to a file and back: every byte checked, nothing lost.",
+        epilog="mxio COMMAND --help tells more about a command.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"mxio {mxio.__version__}")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    tutorial = commands.add_parser(
+        "tutorial",
+        help="show saving and loading step by step, each step really run",
+        description="Show how to save and load arrays. The code of each step is shown, then "
+        "run in a temporary folder, and its result is printed and checked. The exit status "
+        "is 1 if a result is not what it should be: the tutorial tests the installation.",
+        allow_abbrev=False,
+    )
+    tutorial.set_defaults(run=_tutorial)
+    return parser
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    command: Callable[[argparse.Namespace], int] | None = args.run
+    if command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    return command(args)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return where + error.strerror
+    return str(error) or type(error).__name__
+
+
+def _give_up_stdout_if_broken() -> None:
+    """Keep Python from writing, when it exits, what could not be written before."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+# ---- mxio tutorial ---------------------------------------------------------------------------
+
+
+class _Step(NamedTuple):
+    title: str
+    why: str
+    code: str
+    holds: tuple[str, ...]  # expressions; `shown` is what the step printed
+
+
+_STEPS = (
+    _Step(
+        "One array",
+        "What took hours to compute should outlive the program that computed it. "
+        "A file may hold many arrays, so nd.load gives a list: here a list of one.",
+        """
+from mxio import nd
+x = nd.arange(4)
+nd.save('x-file', x)
+x2 = nd.load('x-file')
+x2
+""",
+        (
+            "type(x2) is list and len(x2) == 1 and type(x2[0]) is nd.NDArray",
+            "x2[0].dtype == 'float32' and x2[0].tolist() == [0, 1, 2, 3]",
+            "'[0. 1. 2. 3.]' in shown",
+        ),
+    ),
+    _Step(
+        "A list of arrays",
+        "A model is many arrays. They go into one file and come back in the same order.",
+        """
+y = nd.zeros(4)
+nd.save('x-files', [x, y])
+x2, y2 = nd.load('x-files')
+x2, y2
+""",
+        (
+            "x2.dtype == y2.dtype == 'float32'",
+            "x2.tolist() == [0, 1, 2, 3] and y2.tolist() == [0, 0, 0, 0]",
+            "'[0. 0. 0. 0.]' in shown",
+        ),
+    ),
+    _Step(
+        "Arrays with names",
+        "With names, whoever gets the file sees what is what. "
+        "Share results this way, with others or with yourself next year.",
+        """
+mydict = {'x': x, 'y': y}
+nd.save('mydict', mydict)
+mydict2 = nd.load('mydict')
+mydict2
+""",
+        (
+            "type(mydict2) is dict and list(mydict2) == ['x', 'y']",
+            "all(np.array_equal(mydict2[key], mydict[key]) for key in mydict)",
+            "all(mydict2[key].dtype == 'float32' for key in mydict)",
+            "\"'x':\" in shown and \"'y':\" in shown",
+        ),
+    ),
+    _Step(
+        "A checkpoint",
+        "To continue training you need more than weights. mxio.save takes NumPy arrays "
+        "and plain values, in lists and dicts, and mxio.load gives back the same.",
+        """
+import mxio
+import numpy as np
+layers = [np.arange(3.0), np.ones(2)]
+state = {'layers': layers, 'step': 7, 'rate': 0.1}
+mxio.save('state.mxio', state)
+state2 = mxio.load('state.mxio')
+state2
+""",
+        (
+            "type(state2) is dict and list(state2) == list(state)",
+            "type(state2['layers']) is list and len(state2['layers']) == 2",
+            "all(type(layer) is np.ndarray for layer in state2['layers'])",
+            "all(a.dtype == b.dtype for a, b in zip(layers, state2['layers']))",
+            "all(np.array_equal(a, b) for a, b in zip(layers, state2['layers']))",
+            "type(state2['step']) is int and state2['step'] == 7",
+            "type(state2['rate']) is float and state2['rate'] == 0.1",
+            "\"'step': 7\" in shown",
+        ),
+    ),
+    _Step(
+        "A part of a large array",
+        "This array takes 12 MB. mxio.open reads the names, shapes and dtypes only. "
+        "Indexing then reads the rows you ask for and little around them.",
+        """
+table = np.arange(3_000_000, dtype='int32').reshape(-1, 3)
+mxio.save('table.mxio', {'table': table})
+with mxio.open('table.mxio') as f:
+    print(f['table'])
+    rows = f['table'][500_000:500_002]
+rows
+""",
+        (
+            "type(rows) is np.ndarray and rows.dtype == 'int32' and rows.shape == (2, 3)",
+            "np.array_equal(rows, table[500_000:500_002])",
+            "'(1000000, 3)' in shown and '1500003' in shown",
+        ),
+    ),
+    _Step(
+        "A damaged file",
+        "Disks fail and copies go wrong. Here one bit of a copy is flipped. mxio.load "
+        "checks every byte: instead of wrong numbers you get an error that says where.",
+        """
+from pathlib import Path
+data = bytearray(Path('table.mxio').read_bytes())
+data[8_000_000] ^= 1
+n = Path('copy.mxio').write_bytes(data)
+try:
+    mxio.load('copy.mxio')
+except mxio.ChecksumError as error:
+    print(error)
+""",
+        (
+            "n == Path('table.mxio').stat().st_size",
+            "\"checksum mismatch in 'table'\" in shown and 'copy.mxio' in shown",
+            "np.array_equal(mxio.load('table.mxio')['table'], table)",
+        ),
+    ),
+    _Step(
+        "Is this file good?",
+        "mxio.verify checks a whole file and lists every damaged part: its array, its "
+        "offset and its size in bytes. The list is empty for a good file.",
+        """
+mxio.verify('table.mxio')
+for damage in mxio.verify('copy.mxio'):
+    print(damage.name, damage.offset, damage.nbytes)
+""",
+        (
+            "shown.startswith('[]')",
+            "[damage.name for damage in mxio.verify('copy.mxio')] == ['table']",
+            "damage.offset <= 8_000_000 < damage.offset + damage.nbytes",
+            "f'table {damage.offset} {damage.nbytes}' in shown",
+        ),
+    ),
+)
+
+
+def _tutorial(args: argparse.Namespace) -> int:
+    namespace: dict[str, Any] = {}
+    with _in_temporary_folder():
+        print(
+            f"mxio {mxio.__version__}: save arrays to a file and load them again.\n\n"
+            "What follows >>> and ... is code: it is run now, in a temporary folder that is\n"
+            "removed at the end. You can type the same into Python."
+        )
+        for number, step in enumerate(_STEPS, 1):
+            place = f"Step {number} of {len(_STEPS)}"
+            title = f"{place}: {step.title}"
+            print(f"\n\n{title}\n{'-' * len(title)}\n{textwrap.fill(step.why, _WIDTH)}\n")
+            wrong = _show_and_run(step, namespace)
+            if wrong:
+                raise _Stop(f"{place.lower()} {wrong}", 1)
+    print(
+        f"\n\nSave, load, names, parts, damage: {len(_STEPS)} steps run and checked. Read on: docs/"
+    )
+    return 0
+
+
+@contextlib.contextmanager
+def _in_temporary_folder() -> Iterator[None]:
+    # Where TMPDIR is of no use, tempfile would quietly take another folder.
+    parent = os.path.abspath(os.environ.get("TMPDIR") or tempfile.gettempdir())
+    before = os.getcwd()
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="mxio-tutorial-", dir=parent)
+    except OSError as error:
+        raise _Stop(f"no folder can be made in {parent}: {error.strerror}", 2) from error
+    with folder:
+        try:
+            os.chdir(folder.name)
+            yield
+        finally:
+            os.chdir(before)
+
+
+def _show_and_run(step: _Step, namespace: dict[str, Any]) -> str:
+    """Carry out a step as Python's prompt would, and return what is wrong with it."""
+    shown = ""
+    lines = step.code.splitlines()
+    for statement in ast.parse(step.code).body:
+        for number, line in enumerate(lines[statement.lineno - 1 : statement.end_lineno]):
+            print(f"    {'...' if number else '>>>'} {line}", flush=True)
+        try:
+            printed = _execute(statement, namespace)
+        except Exception as error:
+            return f"failed with {type(error).__name__}: {_sentence(error)}"
+        print(textwrap.indent(printed, "    "), end="", flush=True)
+        shown += printed
+    for expression in step.holds:
+        try:
+            holds = eval(expression, {"np": np, **namespace, "shown": shown})
+        except Exception:
+            holds = False
+        if not holds:
+            return f"went wrong, because this is not true: {expression}"
+    return ""
+
+
+def _execute(statement: ast.stmt, namespace: dict[str, Any]) -> str:
+    """Return what a statement prints, with its value if it is an expression."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        if isinstance(statement, ast.Expr):
+            value = eval(compile(ast.Expression(statement.value), "<tutorial>", "eval"), namespace)
+            if value is not None:
+                print(repr(value))
+        else:
+            exec(compile(ast.Module([statement], []), "<tutorial>", "exec"), namespace)
+    return out.getvalue()
