@@ -96,6 +96,7 @@ class Craft:
     tail: bytes = b""  # what follows the last section of the index
     spots: list[tuple[int, bytes]] = field(default_factory=list)  # where bytes really stand
     patches: list[tuple[int, bytes]] = field(default_factory=list)  # covered by checksums
+    index_at: int = 0  # where the index really stands
     length: int = 0  # of the file
 
     def __post_init__(self) -> None:

@@ -87,7 +87,6 @@ class File:
     object: Any
     metadata: dict[str, Any]
     slot: dict[str, int]
-    texts: tuple[bytes, bytes]  # structure and metadata as they stand in the file
 
 
 def need(rule: Any, reason: str, offset: int) -> None:
@@ -160,12 +159,12 @@ def read(data: bytes) -> File:
             )
             need(right, f"crc of chunk {k} of {e.name!r} differs", e.offset + start)
         e.value = entries[e.alias_of - 1].value if e.alias_of else _array(e, content)
-    structure = _json(parts[7], starts[7], tree=True)
+    structure = _json(parts[7], starts[7])
     metadata = _json(parts[8], starts[8]) if parts[8] else {}
     need(isinstance(metadata, dict), "metadata is no object", starts[8])
     need(metadata or not parts[8], "empty metadata is written as nothing", starts[8])
     saved = _rebuild(structure, entries, starts[7])
-    return File(entries, structure, saved, metadata, slot, (parts[7], parts[8]))
+    return File(entries, structure, saved, metadata, slot)
 
 
 def _sections(data: bytes, slot: dict[str, int]) -> tuple[list[int], list[bytes], int]:
@@ -305,39 +304,15 @@ def _array(e: Entry, content: bytes) -> np.ndarray[Any, Any] | bytes:
     return flat.reshape(e.shape, order="F" if e.order else "C")
 
 
-def _json(raw: bytes, at: int, tree: bool = False) -> Any:
-    """Parse JSON, section 3.7; for the structure the rules of its numbers too."""
-
-    def whole(text: str) -> int:
-        need(not tree or text != "-0", "-0 as an int", at)
-        need(not tree or abs(int(text)) < 1 << 53, "a large int as a number", at)
-        return int(text)
-
-    def real(text: str) -> float:
-        value = float(text)
-        need(not tree or math.isfinite(value), "a float that is not finite as a number", at)
-        need(not tree or len(text) <= len(repr(value)), "not the shortest form of a float", at)
-        return value
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        need(len(dict(items)) == len(items), "a key twice in an object", at)
-        return dict(items)
-
-    def constant(text: str) -> None:
-        raise Invalid(f"{text} in JSON", at)
-
+def _json(raw: bytes, at: int) -> Any:
+    """Parse JSON, section 3.7, in its one form: that of Python's json.dumps."""
     try:
-        text = raw.decode("ascii")
-        need(not re.search(r"\s", re.sub(r'"(\\.|[^"\\])*"', "", text)), "white space", at)
-        return json.loads(
-            text,
-            object_pairs_hook=pairs,
-            parse_int=whole,
-            parse_float=real,
-            parse_constant=constant,
-        )
+        value = json.loads(raw.decode("ascii"))
+        form = json.dumps(value, separators=(",", ":"), allow_nan=False)
     except (ValueError, RecursionError) as error:
         raise Invalid(f"not JSON in ASCII: {error}", at) from None
+    need(form.encode() == raw, "JSON in another form than its one", at)
+    return value
 
 
 def _int(text: Any, at: int) -> int:
@@ -351,12 +326,16 @@ def _rebuild(structure: Any, entries: list[Entry], at: int) -> Any:
     names, values = [e.name for e in entries], [e.value for e in entries]
     rest = iter(entries)
 
+    def small(value: Any) -> Any:
+        need(not isinstance(value, int) or abs(value) < 1 << 53, "a large int as a number", at)
+        return value
+
     def dict_key(key: Any) -> Any:
         if isinstance(key, dict):
             need(set(key) == {"int"}, "a key of a dict", at)
             return _int(key["int"], at)
-        need(key is None or isinstance(key, str | bool | int), "a key of a dict", at)
-        return key
+        need(key is None or isinstance(key, str | int), "a key of a dict", at)
+        return small(key)
 
     def build(node: Any, path: tuple[Any, ...]) -> Any:
         if node == "array":
@@ -368,8 +347,8 @@ def _rebuild(structure: Any, entries: list[Entry], at: int) -> Any:
             except ValueError:  # Python's limit
                 raise Invalid("an int of more than 4300 digits in a path", at) from None
             return entry.value
-        if node is None or isinstance(node, bool | int | float):
-            return node
+        if node is None or isinstance(node, int | float):
+            return small(node)
         need(isinstance(node, dict) and node, "no node", at)
         for key in node:
             if key not in ("int", "float", "str", "bytes", "list", "tuple", "dict"):
@@ -419,7 +398,18 @@ def _rebuild(structure: Any, entries: list[Entry], at: int) -> Any:
             raise Unsupported(f"structure {key!r}")
     saved = build(structure["tree"], ())
     need(next(rest, None) is None, "fewer arrays than entries", at)
+    need(not _flat(structure["tree"]), "a tree where a word would do", at)
     return saved
+
+
+def _flat(tree: Any) -> bool:
+    """Whether a valid tree is an array, or a list, tuple or dict with string keys of arrays."""
+    if not isinstance(tree, dict):
+        return bool(tree == "array")
+    ((key, value),) = tree.items()
+    if key == "dict":
+        return all(isinstance(name, str) and node == "array" for name, node in value)
+    return key in ("list", "tuple") and all(node == "array" for node in value)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -445,7 +435,7 @@ def chunk_rule(shape: tuple[int, ...], nbytes: int, order: int) -> int:
 def strict(data: bytes) -> File:
     """Read a file of `mxio.save`, and check the duties of a writer of arrays known beforehand."""
     file = read(data)
-    slot, texts = file.slot, file.texts
+    slot = file.slot
     need(slot["at"] == 0 and slot["generation"] == 1, "a new file has generation 1 in slot 0", 0)
     need(not slot["required"] and not slot["optional"], "a feature that is not needed", 16)
     need(slot["index_offset"] == 4096, "the index is first", 48)
@@ -454,19 +444,4 @@ def strict(data: bytes) -> File:
     for e in file.entries:
         rule = chunk_rule(e.shape, e.nbytes, e.order)
         need(e.chunk_nbytes == rule, f"chunk_nbytes of {e.name!r} is not {rule}", 4096)
-    for text, value in zip(texts, (file.structure, file.metadata or None), strict=True):
-        form = json.dumps(value, separators=(",", ":")).encode() if value is not None else b""
-        need(text == form, "JSON has another form of the same content", 4096)
-    if isinstance(file.structure, dict):
-        need(not _flat(file.structure["tree"]), "a tree of arrays alone", 4096)
     return file
-
-
-def _flat(tree: Any) -> bool:
-    """Whether the tree is one of the other structures."""
-    if not isinstance(tree, dict):
-        return bool(tree == "array")
-    ((key, value),) = tree.items()
-    if key == "dict":
-        return all(isinstance(name, str) and node == "array" for name, node in value)
-    return key in ("list", "tuple") and all(node == "array" for node in value)

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -609,9 +610,25 @@ STRUCTURE_ROWS: Rows = {
     "dict_keys_true_and_1": (FORMAT, tree({"dict": [[True, 1], [1, 2]]})),
     "str_of_a_number": (FORMAT, tree({"str": 1})),
     "str_of_null": (FORMAT, tree({"str": None})),
+    "str_with_needless_escape": (FORMAT, tree('{"str":"\\u0061"}')),
+    "str_with_escaped_slash": (FORMAT, tree('{"str":"\\/"}')),
+    "str_with_long_escape": (FORMAT, tree('{"str":"\\u000a"}')),
+    "str_with_escape_in_capitals": (FORMAT, tree('{"str":"\\u00E9"}')),
+    "str_with_delete": (FORMAT, tree('{"str":"\x7f"}')),
+    "node_key_with_escape": (FORMAT, tree('{"\\u0073tr":"a"}')),
+    "tree_of_one_array": (FORMAT, tree("array".join('""'), "")),
+    "tree_of_a_list_of_arrays": (FORMAT, tree({"list": ["array"]}, "0")),
+    "tree_of_a_tuple_of_arrays": (FORMAT, tree({"tuple": ["array"]}, "0")),
+    "tree_of_a_dict_of_arrays": (FORMAT, tree({"dict": [["a", "array"]]}, "a")),
+    "tree_of_an_empty_list": (FORMAT, tree({"list": []})),
+    "tree_of_an_empty_tuple": (FORMAT, tree({"tuple": []})),
+    "tree_of_an_empty_dict": (FORMAT, tree({"dict": []})),
 }
 NUMBERS = "-0 01 -01 1. .5 +1 0x10 1_0 -  1e 1e999 -1e999 1.50 0.10 1.0e0 100.00e-1 NaN Infinity"
-STRUCTURE_ROWS |= {f"number_{n}": (FORMAT, tree(n)) for n in [*NUMBERS.split(), "-Infinity"]}
+STRUCTURE_ROWS |= {
+    f"number_{n}": (FORMAT, tree(n))
+    for n in [*NUMBERS.split(), "-Infinity", "1e2", "1E+16", "1e16"]
+}
 STRUCTURE_ROWS |= {f"int_{n}": (FORMAT, tree(str(n))) for n in (2**53, -(2**53), 10**400)}
 INTS = ["0x1f", "-0x1f", "0x1fffffffffffff", "9007199254740992", "0x", "", "-0x0", "0x0"]
 INTS += ["0x020000000000000", "0X20000000000000", "0x2000000000000A", "+0x20000000000000"]
@@ -642,6 +659,7 @@ STRUCTURE_ROWS = {f"structure_{name}": row for name, row in STRUCTURE_ROWS.items
 METADATA = ["[]", '"k"', "1", "null", "true", "{}", "{", '{"k"}', '{"k":1', '{"k":1}x', '{"k":1,}']
 METADATA += ['{"k":1}\0', "{k:1}", '{"k":01}', '{"k":.5}', '{"k":NaN}', '{"k":-Infinity}']
 METADATA += ['{"k": 1}', ' {"k":1}', '{"k":1}\n', '{"k":[1, 2]}', '{"k":1,"k":1}', '{"k":"é"}']
+METADATA += ['{"k":-0}', '{"k":1.50}', '{"k":1e2}', '{"k":1e999}', '{"k":"\\u0061"}']
 METADATA += ['{"k":{"a":1,"a":2}}', '{"a":1,"\\u0061":2}', '{"k":"\t"}', '{"k":undefined}']
 METADATA_ROWS: Rows = {
     f"metadata_{text!r}": (FORMAT, one(metadata=text.encode())) for text in METADATA
@@ -721,9 +739,11 @@ def test_a_broken_index_is_refused_without_touching_data(name: str, tmp_path: Pa
     path = tmp_path / "x.mxio"
     path.write_bytes(plan.build())
     if kind != PADDING:
-        for action in (lambda: mxio.open(path), lambda: mxio.load(path, mmap=True)):
+        with pytest.raises(ERRORS):
+            mxio.load(path, mmap=True)
+        if not name.startswith("structure_"):  # which `open` has no need of
             with pytest.raises(ERRORS):
-                action()
+                mxio.open(path)
 
 
 @pytest.mark.parametrize(("bit", "name"), [(1, "delta index"), (2, "chunk records"), (3, "boxes")])
@@ -795,7 +815,7 @@ def test_every_flipped_bit_is_refused_or_harmless_and_found(plan: Plan) -> None:
                 continue  # of the zeros of the other files one bit of each byte will do
             flipped = bytearray(data)
             flipped[at] ^= 1 << bit
-            got, result = attempt(lambda flipped=flipped: mxio.loads(bytes(flipped)))
+            got, result = attempt(partial(mxio.loads, bytes(flipped)))
             if at >= 4096 and at in covered:
                 assert got == CHECKSUM, (at, bit)
             elif got == "read":
@@ -816,7 +836,7 @@ def test_any_byte_of_the_index_changed_under_right_checksums_is_judged_like_the_
             changed = bytearray(data)
             changed[at] ^= change
             changed = bytearray(reseal(bytes(changed)))
-            got, result = attempt(lambda changed=changed: mxio.loads(bytes(changed)))
+            got, result = attempt(partial(mxio.loads, bytes(changed)))
             file = None
             with contextlib.suppress(reference.Invalid, reference.Unsupported):
                 file = reference.read(bytes(changed))
@@ -836,10 +856,10 @@ def test_a_damaged_chunk_is_named(byte: int, tmp_path: Path) -> None:
     path.write_bytes(plan.build())
     chunk, first = byte // 16, plan.entries[CHUNKS]["offset"]
     for action in (
-        lambda: mxio.load(path),
-        lambda: mxio.loads(plan.build()),
-        lambda: mxio.load(path, names=["chunks"]),
-        lambda: mxio.load(path, mmap=True, verify=True),
+        partial(mxio.load, path),
+        partial(mxio.loads, plan.build()),
+        partial(mxio.load, path, names=["chunks"]),
+        partial(mxio.load, path, mmap=True, verify=True),
     ):
         with pytest.raises(mxio.ChecksumError) as caught:
             action()
@@ -948,7 +968,6 @@ STRANGE: dict[str, Craft] = {
     "metadata_of_closed_brackets": one(metadata=b'{"a":' + b"[" * DEEP + b"]" * DEEP + b"}"),
     "metadata_of_closed_objects": one(metadata=b'{"a":' * DEEP + b"1" + b"}" * DEEP),
     "metadata_of_long_int": one(metadata=b'{"a":' + b"1" * 10_000 + b"}"),
-    "metadata_of_large_exponent": one(metadata=b'{"a":1e999}'),
     "metadata_of_lone_surrogate": one(metadata=b'{"a":"\\ud800"}'),
     "structure_of_lone_surrogate": tree('{"str":"\\ud800"}'),
     "structure_of_large_int": tree({"int": "0x" + "f" * DEEP}),
@@ -1023,6 +1042,7 @@ def test_hostile_numbers_are_refused_with_little_memory(tmp_path: Path) -> None:
     pytest.importorskip("resource")
     outcomes = read_all(HOSTILE, tmp_path)
     wrong = [o for o in outcomes if o[2] != "refused" and o[1:] != ("verify", "damage")]
+    wrong = [o for o in wrong if not (o[0].startswith("structure_") and o[1:] == ("open", "read"))]
     assert not wrong, wrong[:20]
     assert len(outcomes) == 5 * len(HOSTILE)
 

@@ -26,11 +26,6 @@ from reference import same
 
 import mxio
 
-try:
-    import ml_dtypes
-except ImportError:
-    ml_dtypes = None
-
 PAGE = Path(__file__).parents[1] / "docs" / "FORMAT.md"
 RNG = np.random.default_rng(7)
 UNITS = words("Y M W D h m s ms us ns ps fs as")
@@ -39,8 +34,8 @@ NARROW = reference.NARROW
 NUMPY_DTYPES = [name for name in reference.FIXED if name not in ("bfloat16", *NARROW)]
 DTYPES = [*NUMPY_DTYPES, "S1", "S7", "U1", "U3", "datetime64", "timedelta64", *TIMES]
 DTYPES += ["datetime64[7D]", "timedelta64[25s]"]
-if ml_dtypes is not None:
-    DTYPES += [name for name in ["bfloat16", *NARROW] if hasattr(ml_dtypes, name)]
+if reference.ml_dtypes is not None:
+    DTYPES += [name for name in ["bfloat16", *NARROW] if hasattr(reference.ml_dtypes, name)]
 
 
 def content(dtype: str, count: int) -> bytes:
@@ -102,7 +97,7 @@ def one(dtype: str, shape: tuple[int, ...], order: int = 0, **more: Any) -> Craf
     return Craft([item("", dtype, shape, order, **more)], "array")
 
 
-PLAIN = [
+PLAIN: list[Any] = [
     *(True, False, None, 0, -1, 2**53 - 1, 1 - 2**53, 0.5, -0.0, 1e300, 5e-324),
     *({"int": hex(2**53)}, {"int": hex(-(2**70))}),
     *({"float": "7ff8000000000000"}, {"float": "fff0000000000000"}, {"float": "7ff8000000000001"}),
@@ -265,8 +260,6 @@ def test_the_reference_accepts_its_own_crafted_files_as_those_of_a_writer() -> N
         reference.strict(VALID[name].build())
     breaches = [VALID[n] for n in ("index_last", "chunks_of_one_byte", "optional_features")]
     breaches += [VALID[n] for n in ("data_in_another_order", "appending", "later_generation")]
-    breaches += [Craft([], "dict", text) for text in (b'{"k":"\\u0061"}', b'{"k":1.0e1}')]
-    breaches += [tree("array", ""), tree({"list": []}), tree({"dict": [["a", "array"]]}, "a")]
     for plan in breaches:
         reference.read(plan.build())
         with pytest.raises(reference.Invalid):
@@ -384,7 +377,7 @@ def test_big_endian_arrays_are_saved_in_little_endian(kind: str) -> None:
 
 def test_no_metadata_and_empty_metadata_are_the_same_file() -> None:
     assert mxio.dumps([A]) == mxio.dumps([A], metadata={}) == mxio.dumps([A], metadata=None)
-    assert reference.read(mxio.dumps([A])).texts[1] == b""
+    assert reference.strict(mxio.dumps([A])).metadata == {}
 
 
 def test_an_array_that_is_saved_twice_is_stored_once() -> None:
