@@ -17,7 +17,7 @@ from mxio.errors import FormatError, UnsupportedError
 
 PAGE = Path(__file__).parents[1] / "docs" / "FORMAT.md"
 NUMPY = [row.name for row in TABLE if not row.ml]
-UNITS = "Y M W D h m s ms us ns ps fs as".split()
+UNITS = ["Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as"]
 
 
 def unsupported(name: str, bits: int) -> str:
@@ -124,7 +124,7 @@ def test_long_doubles_are_refused_for_they_differ_between_machines(kind: str):
     dtype = np.dtype(kind)
     if dtype.itemsize in (8, 16) and dtype in KNOWN:
         pytest.skip("a long double is a double here")
-    with pytest.raises(TypeError, match="float64|complex128"):
+    with pytest.raises(TypeError, match=r"float64|complex128"):
         name_of(dtype)
 
 
