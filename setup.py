@@ -33,7 +33,10 @@ extension = Extension(
     sources=["mxio/_core.pyx", *(f"csrc/{name}.c" for name in C_FILES)],
     depends=["mxio/_c.pxd", *(f"csrc/{name}" for name in sorted(os.listdir("csrc")))],
     include_dirs=["csrc", numpy.get_include()],
-    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")],
+    define_macros=[
+        ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+        ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
+    ],
     extra_compile_args=compile_args,
     extra_link_args=link_args,
 )

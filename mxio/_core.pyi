@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, final
 
-
 import numpy as np
 from typing_extensions import Buffer
 

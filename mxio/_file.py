@@ -9,6 +9,7 @@ the structure puts them together again. Defaults live in the signatures below.
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
@@ -19,7 +20,7 @@ from mxio import _core, _host, _tree
 from mxio._index import Index
 from mxio._lazy import LazyArray
 from mxio._source import Path, Source, Target, create, open_source, writer_of
-from mxio.errors import ChecksumError, FormatError
+from mxio.errors import ChecksumError, FormatError, UnsupportedError
 from mxio.formats import detect, native
 
 __all__ = ["Damage", "Reader", "dumps", "load", "loads", "open", "save", "verify"]
@@ -63,9 +64,9 @@ def _threads(threads: int | None) -> int:
         usable = getattr(os, "sched_getaffinity", None)
         count = len(usable(0)) if usable else (os.cpu_count() or 1)
         return min(count, _THREADS_AT_MOST)
-    if threads < 1:
+    if operator.index(threads) < 1:
         raise ValueError(f"threads is 1 or more, not {threads}")
-    return int(threads)
+    return operator.index(threads)
 
 
 # ---- writing ---------------------------------------------------------------------------------
@@ -106,7 +107,8 @@ def save(
     arrays : array, list, tuple, dict or a tree of them
         Leaves are anything array-like (NumPy, PyTorch on the CPU, JAX, …) in any
         memory layout, and bool, int, float, str, bytes, None. Keys are str, int,
-        bool or None.
+        bool or None. Another thread that changes an array meanwhile makes the
+        file fail its checksums.
     metadata : mapping of str to JSON values, optional
     sync : bool, default True
         False leaves it to the system when the bytes reach the disk: faster, still
@@ -214,6 +216,8 @@ def load(
     EntryError
         A name that is not there.
     """
+    if mmap and not isinstance(source, (str, os.PathLike)):
+        raise ValueError(f"mmap=True needs the path of a file, not {type(source).__name__}")
     with Reader(source, verify=verify, threads=threads) as reader:
         index = reader.index
         numbers = list(range(len(index))) if names is None else index.numbers(names)
@@ -348,24 +352,32 @@ class Reader(Mapping[str, LazyArray]):
     def verify(self) -> list[Damage]:
         """Check every byte of the file and return what is damaged."""
         damage: list[Damage] = []
+        try:
+            damage.extend(self._damages())
+        except FormatError as error:  # cut short since it was opened
+            damage.append(Damage(None, None, error.offset, 0, str(error)))
+        return damage
+
+    def _damages(self) -> Iterator[Damage]:
         handle = self.index.handle
         try:
-            _tree.unflatten(self.index.structure, self.index.names(), self.index.names())
-        except FormatError as error:
-            damage.append(Damage(None, None, None, 0, str(error)))
+            names = self.index.names()
+            _tree.unflatten(self.index.structure, names, names)
+        except (FormatError, UnsupportedError) as error:
+            yield Damage(None, None, None, 0, f"{self._file.name}: {error}")
         try:
             self._file.check_all(handle, self._threads)
         except ChecksumError:
             # Once more, entry by entry, going on behind each damaged chunk.
             for number in range(len(self.index)):
-                damage.extend(self._damage_of(number))
+                yield from self._damage_of(number)
         offset = 0
         while True:
             try:
                 self._file.check_padding(handle, offset)
-                return damage
+                return
             except ChecksumError as error:
-                damage.append(Damage(None, None, error.offset, 0, str(error)))
+                yield Damage(None, None, error.offset, 0, str(error))
                 offset = cast(int, error.offset) + 1
 
     def _damage_of(self, number: int) -> Iterator[Damage]:
@@ -395,5 +407,3 @@ class Reader(Mapping[str, LazyArray]):
             finally:
                 mapped.close()
         return _core.views(self.index.handle, numbers, self.index.dtypes, mapping)
-
-

@@ -70,8 +70,9 @@ class Index(Mapping[str, Entry]):
     metadata : dict
     """
 
-    def __init__(self, handle: _core.Index, metadata: dict[str, Any]) -> None:
+    def __init__(self, handle: _core.Index, metadata: dict[str, Any], where: str) -> None:
         self.handle = handle
+        self._where = where
         self.structure = handle.structure
         self.metadata = metadata
         self._dtype_names = handle.dtypes()
@@ -101,7 +102,7 @@ class Index(Mapping[str, Entry]):
             raise TypeError(f"a name is a str, not {type(name).__name__}")
         number = self.handle.find(name)
         if number < 0:
-            raise EntryError(f"no entry {name!r}{self._hint(name)}")
+            raise EntryError(f"no entry {name!r} in {self._where}{self._hint(name)}")
         return number
 
     def numbers(self, names: Iterable[str]) -> list[int]:
@@ -120,17 +121,17 @@ class Index(Mapping[str, Entry]):
         """Return an entry's NumPy dtype, or raise UnsupportedError that says what is missing."""
         found = self.dtypes[self.handle.entry(entry.number)[1]]
         if isinstance(found, UnsupportedError):
-            raise UnsupportedError(f"{entry.name!r}: {found}")
+            raise UnsupportedError(f"{entry.name!r} in {self._where}: {found}")
         return found
 
     def _hint(self, name: str) -> str:
         if not len(self):
-            return ": the file holds no arrays"
+            return ", which holds no arrays"
         if len(self) > _SUGGEST_FROM_AT_MOST:
-            return f" among {len(self)}"
+            return f", which holds {len(self)} arrays"
         close = difflib.get_close_matches(name, self.names(), 3)
         if close:
             return ": did you mean " + " or ".join(repr(found) for found in close) + "?"
         some = self.names()[:5]
         more = ", …" if len(self) > 5 else ""
-        return f" among {len(self)}: " + ", ".join(repr(found) for found in some) + more
+        return f", which holds {len(self)}: " + ", ".join(repr(found) for found in some) + more

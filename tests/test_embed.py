@@ -24,11 +24,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"no C compiler {COMPILER[0]!r} to build csrc/ with")
     out = tmp_path_factory.mktemp("embed") / "embed"
     sources = sorted(str(path) for path in (ROOT / "csrc").glob("*.c"))
-    subprocess.run(
-        [*COMPILER, *STRICT, f"-I{ROOT / 'csrc'}", str(ROOT / "tests/embed.c"), *sources]
-        + ["-o", str(out), "-lpthread"],
-        check=True,
-    )
+    program = [str(ROOT / "tests/embed.c"), *sources, "-o", str(out), "-lpthread"]
+    subprocess.run([*COMPILER, *STRICT, f"-I{ROOT / 'csrc'}", *program], check=True)
     return out
 
 

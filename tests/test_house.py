@@ -197,7 +197,8 @@ def test_the_gil_is_dropped_around_one_call_at_a_time() -> None:
 
 def test_every_c_function_of_cython_says_how_it_fails() -> None:
     text = (PACKAGE / "_core.pyx").read_text(encoding="utf-8")
-    for match in re.finditer(r"^\s*cdef (\w+) \**(\w+)\((?:[^()]|\([^()]*\))*\)([^:\n]*):", text, re.M):
+    signature = r"^\s*cdef (\w+) \**(\w+)\((?:[^()]|\([^()]*\))*\)([^:\n]*):"
+    for match in re.finditer(signature, text, re.M):
         returned, name, clause = match.groups()
         if returned in {"object", "str", "bytes", "list", "class"}:
             continue  # NULL says it

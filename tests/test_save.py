@@ -329,9 +329,7 @@ def test_a_read_only_folder_is_an_error(path: Path) -> None:
 
 @pytest.mark.parametrize("length", [255, 250, 200, 3])
 @pytest.mark.parametrize("letter", ["x", "ü", "日"])
-def test_names_as_long_as_the_file_system_allows(
-    tmp_path: Path, length: int, letter: str
-) -> None:
+def test_names_as_long_as_the_file_system_allows(tmp_path: Path, length: int, letter: str) -> None:
     name = letter * (length // len(letter.encode()))
     mxio.save(tmp_path / name, NEW)
     assert is_new(tmp_path / name)

@@ -27,7 +27,7 @@ def probe(head: bytes) -> bool:
 def index(file: _core.File) -> Index:
     """Read and judge head and index."""
     handle = file.index()
-    return Index(handle, _tree.decode_metadata(handle.metadata))
+    return Index(handle, _tree.decode_metadata(handle.metadata), file.name)
 
 
 def plan(
