@@ -51,7 +51,7 @@ static char *put_number(char *p, uint64_t x) {
 
 static mxio_status refuse_version(uint32_t version, uint64_t offset,
                                   mxio_err *err) {
-    char what[64];
+    char what[96];
     put_text(put_number(put_text(what, "it has version "), version),
              " of the format, and this knows version 1");
     FAIL(err, MXIO_UNSUPPORTED, offset, MXIO_NOWHERE, what);
@@ -62,7 +62,7 @@ static mxio_status refuse_features(uint64_t unknown, uint64_t offset,
                                    mxio_err *err) {
     static const char *const NAMES[] = {"appending", "delta index",
                                         "chunk records", "boxes"};
-    char what[64];
+    char what[96];
     char *p = put_text(what, "it needs the feature '");
     unsigned bit = 0;
     while ((unknown >> bit & 1) == 0) {
