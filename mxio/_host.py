@@ -93,9 +93,9 @@ def _from_torch(tensor: Any, torch: Any) -> tuple[Array, str]:
         refusal = "that is quantized; use .dequantize(), or save .int_repr() and its scale"
     elif tensor.layout is not torch.strided:
         refusal = f"of layout {tensor.layout}; use .to_dense()"
-    elif tensor.device.type == "meta":
-        refusal = "on the meta device, which holds no data; use .to_empty(device='cpu') and fill it"
-    elif tensor.device.type != "cpu":
+    elif tensor.is_meta:
+        refusal = "on the meta device, which holds no data; give it some"
+    elif not tensor.is_cpu:
         refusal = f"on {tensor.device}; use .cpu()"
     elif dtype == "complex32":
         refusal = "of dtype torch.complex32; use .to(torch.complex64)"
@@ -104,14 +104,16 @@ def _from_torch(tensor: Any, torch: Any) -> tuple[Array, str]:
     if refusal:
         raise TypeError(f"cannot save {_a(tensor)} {refusal}")
 
-    def plain() -> Any:
-        return tensor.detach().resolve_conj().resolve_neg()
+    bits, carrier, name = _TORCH.get(dtype, ("", None, ""))
 
-    if dtype not in _TORCH:
-        return _made(tensor, lambda: plain().numpy()), ""
-    bits, carrier, name = _TORCH[dtype]
-    host = _made(tensor, lambda: plain().view(getattr(torch, bits)).numpy())
-    return host.view(carrier), name
+    def make() -> Any:
+        plain = tensor.detach()
+        if plain.is_conj() or plain.is_neg():
+            plain = plain.resolve_conj().resolve_neg()
+        return plain.view(getattr(torch, bits)).numpy() if bits else plain.numpy()
+
+    host = _made(tensor, make)
+    return (host.view(carrier), name) if bits else (host, "")
 
 
 def _from_mxnet(obj: Any) -> tuple[Array, str]:
