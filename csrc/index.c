@@ -344,6 +344,48 @@ static mxio_status check_entry(mxio_index *index, uint64_t i, sums *sum,
     return MXIO_OK;
 }
 
+typedef struct dtype_name {
+    const uint8_t *name;
+    uint64_t nbytes;
+} dtype_name;
+
+static int dtype_name_compare(const void *left, const void *right) {
+    const dtype_name *a = left;
+    const dtype_name *b = right;
+    return mxio_name_compare(a->name, a->nbytes, b->name, b->nbytes);
+}
+
+/* REQUIRES: the rows have been checked one by one. */
+static mxio_status check_dtype_names(const mxio_index *index,
+                                     mxio_err *err) {
+    uint64_t n = index->n.n_dtypes;
+    dtype_name *names;
+    mxio_dtype dtype;
+    int unique = 1;
+    if (n < 2) {
+        return MXIO_OK;
+    }
+    names = malloc((size_t)n * sizeof *names); /* as many as rows */
+    if (names == NULL) {
+        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
+    }
+    for (uint64_t row = 0; row < n; row++) {
+        mxio_index_dtype(index, row, &dtype);
+        names[row].name = (const uint8_t *)dtype.name;
+        names[row].nbytes = dtype.name_nbytes;
+    }
+    qsort(names, (size_t)n, sizeof *names, dtype_name_compare);
+    for (uint64_t row = 1; row < n && unique; row++) {
+        unique = dtype_name_compare(&names[row - 1], &names[row]) != 0;
+    }
+    free(names);
+    if (!unique) {
+        FAIL(err, MXIO_CORRUPT, at_section(index, DTYPES, 0), MXIO_NOWHERE,
+             "a dtype has two rows");
+    }
+    return MXIO_OK;
+}
+
 static mxio_status check_dtypes(mxio_index *index, uint64_t names_nbytes,
                                 mxio_err *err) {
     uint64_t at = names_nbytes;
@@ -372,7 +414,7 @@ static mxio_status check_dtypes(mxio_index *index, uint64_t names_nbytes,
         FAIL(err, MXIO_CORRUPT, at_section(index, STRINGS, at), MXIO_NOWHERE,
              "the strings do not add up");
     }
-    return MXIO_OK;
+    return check_dtype_names(index, err);
 }
 
 /* Strictly ascending names over n numbers below n: a permutation, and names

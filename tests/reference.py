@@ -241,7 +241,10 @@ def _tiling(data: bytes, slot: dict[str, int], extents: list[tuple[int, int, int
             need(offset == start, "extents are not in a row", offset)
             need(not any(data[end:start]), "padding between extents", end)
         end = offset + nbytes
-    need(end == slot["file_nbytes"], "the last extent does not end the file", end)
+    whole = (
+        end <= slot["file_nbytes"] if slot["required"] & APPENDING else end == slot["file_nbytes"]
+    )
+    need(whole, "the last extent does not end the file", end)
 
 
 def _slot(data: bytes) -> dict[str, int]:
