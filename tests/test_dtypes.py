@@ -81,6 +81,8 @@ def test_every_unit_of_time_comes_back(kind: str, unit: str):
 @pytest.mark.parametrize("name", sorted(ML_NAMES))
 def test_the_dtypes_of_ml_dtypes_come_back_by_name(name: str):
     ml_dtypes = pytest.importorskip("ml_dtypes")
+    if not hasattr(ml_dtypes, name):
+        pytest.skip(f"this ml_dtypes has no {name}")
     dtype = np.dtype(getattr(ml_dtypes, name))
     bits = 16 if name == "bfloat16" else 8
     assert name_of(dtype) == name_of(dtype.newbyteorder("S")) == name

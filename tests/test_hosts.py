@@ -30,7 +30,7 @@ def refusal(obj: object, name: str = "model/w") -> str:
 
 
 def shared(host: np.ndarray, owner: np.ndarray) -> bool:
-    return host.__array_interface__["data"] == owner.__array_interface__["data"]
+    return host.ctypes.data == owner.ctypes.data
 
 
 # ---- NumPy -------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def test_numpys_scalars_are_arrays_without_axes(scalar: np.generic, name: str):
 
 def test_the_dtypes_of_ml_dtypes_are_written_as_they_lie():
     ml_dtypes = pytest.importorskip("ml_dtypes")
-    for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2", "int4", "uint1", "float4_e2m1fn"):
+    for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2", "int4", "float4_e2m1fn"):
         owner = np.zeros(3, getattr(ml_dtypes, name))
         host, dtype = to_host(owner, "x")
         assert host is owner
@@ -179,7 +179,7 @@ def test_buffers_give_their_memory(obj: Any):
     assert host.shape == view.shape
     assert dtype == host.dtype.name
     if not view.readonly:
-        assert host.__array_interface__["data"][0] == np.asarray(view).ctypes.data
+        assert shared(host, np.asarray(view))
 
 
 def test_a_mapped_file_is_a_buffer():

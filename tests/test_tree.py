@@ -597,13 +597,14 @@ def test_random_trees_come_back():
     hypothesis, st = pytest.importorskip("hypothesis"), pytest.importorskip("hypothesis.strategies")
     any_str = st.text(st.characters(exclude_categories=()), max_size=6)
     texts = any_str.filter(lambda s: not surrogates_meet(s))
-    ints = st.integers() | st.integers(-(2**54), 2**54) | st.integers(2**14280, 2**20_000)
+    small, exact = st.integers(-(2**80), 2**80), st.integers(-(2**54), 2**54)
+    ints = small | exact | st.builds(lambda n, k: n << k, small, st.integers(0, 20_000))
     floats = st.floats() | st.integers(0, 2**64 - 1).map(
         lambda bits: struct.unpack(">d", bits.to_bytes(8, "big"))[0]
     )
     plain = st.none() | st.booleans() | ints | floats | texts | st.binary(max_size=9)
     arrays = st.builds(Leaf) | st.just(A) | st.builds(np.float64)
-    keys = st.none() | st.booleans() | st.integers() | texts
+    keys = st.none() | st.booleans() | small | texts
     trees = st.recursive(
         plain | arrays,
         lambda node: (
@@ -643,7 +644,7 @@ def test_random_metadata_comes_back():
     texts = texts.filter(lambda s: not surrogates_meet(s))
     floats = st.floats(allow_nan=False, allow_infinity=False)
     values = st.recursive(
-        st.none() | st.booleans() | st.integers() | floats | texts,
+        st.none() | st.booleans() | st.integers(-(2**80), 2**80) | floats | texts,
         lambda node: st.lists(node, max_size=4) | st.dictionaries(texts, node, max_size=4),
         max_leaves=20,
     )
