@@ -21,6 +21,8 @@
 /* Enough for head and index of most files in one read. */
 enum { FIRST_READ_NBYTES = 65536 };
 
+static const char NOT_A_FILE[] = "it is neither a file nor a folder";
+
 struct mxio_file {
     int fd;              /* -1: memory                                      */
     uint64_t nbytes;
@@ -72,7 +74,9 @@ mxio_status mxio_file_create(const char *path, mxio_file **out,
     if (failed != 0) {
         mxio_os_place_close(&file->place);
         free(file);
-        return fail_io(err, failed, "cannot create a file in its folder");
+        return fail_io(err, failed,
+                       failed == EINVAL ? NOT_A_FILE
+                                        : "cannot create it");
     }
     *out = file;
     return MXIO_OK;
@@ -94,7 +98,8 @@ mxio_status mxio_file_open(const char *path, mxio_file **out,
     }
     if (failed != 0) {
         free(file);
-        return fail_io(err, failed, "cannot open it");
+        return fail_io(err, failed,
+                       failed == EINVAL ? NOT_A_FILE : "cannot open it");
     }
     *out = file;
     return MXIO_OK;

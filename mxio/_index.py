@@ -7,10 +7,8 @@ it is asked for, so a file of a million arrays opens without a million objects.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +21,7 @@ __all__ = ["Entry", "Index"]
 _SUGGEST_FROM_AT_MOST = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A named array in a file.
 
     Attributes
@@ -129,6 +126,8 @@ class Index(Mapping[str, Entry]):
             return ", which holds no arrays"
         if len(self) > _SUGGEST_FROM_AT_MOST:
             return f", which holds {len(self)} arrays"
+        import difflib  # only to help: 1 ms that every import would pay
+
         close = difflib.get_close_matches(name, self.names(), 3)
         if close:
             return ": did you mean " + " or ".join(repr(found) for found in close) + "?"
