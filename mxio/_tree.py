@@ -10,12 +10,11 @@ than the format nests. Nothing here looks into an array.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import datetime
-import decimal
 import enum
 import json
 import math
+import numbers
 import os
 import re
 import struct
@@ -237,7 +236,7 @@ _REMEDIES: tuple[tuple[Any, str], ...] = (
     (enum.Enum, "use its .value"),
     (complex, "use numpy.complex128(...)"),
     ((datetime.date, datetime.timedelta), "use numpy.datetime64(...) or numpy.timedelta64(...)"),
-    ((decimal.Decimal, os.PathLike), "use str(...)"),
+    ((numbers.Number, os.PathLike), "use str(...)"),
     ((set, frozenset), "use sorted(...)"),
     (Iterable, "use list(...)"),
     (Callable, "save its values, not code"),
@@ -246,7 +245,7 @@ _REMEDIES: tuple[tuple[Any, str], ...] = (
 
 
 def _remedy(value: object) -> str:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
         return "use dataclasses.asdict(...)"
     if hasattr(value, "toarray"):  # scipy.sparse
         return "use .toarray(), or save its arrays one by one"
