@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Named arrays to a file and back: every byte checked, nothing lost.
 
->>> import mxio
->>> mxio.save('x.mxio', {'x': array})    # an array, a list, a dict or a tree of them
->>> mxio.load('x.mxio')['x']             # checked, or an error that names the damage
->>> with mxio.open('x.mxio') as f:       # a part of a large file
-...     f['x'][:10]
+>>> import mxio, numpy as np
+>>> mxio.save('x.mxio', {'x': np.arange(6), 'step': 3})   # an array, a list, a dict, a tree
+>>> mxio.load('x.mxio')                     # checked, or an error that names the damage
+{'x': array([0, 1, 2, 3, 4, 5]), 'step': 3}
+>>> with mxio.open('x.mxio') as f:          # a part of a large file
+...     f['x'][2:4]
+array([2, 3])
 
-``mxio.nd`` speaks MXNet: ``from mxio import nd``.
+``from mxio import nd`` speaks MXNet.
 """
 
 from mxio._file import Damage, Reader, dumps, load, loads, open, save, verify

@@ -146,7 +146,13 @@ def save(
 def dumps(
     arrays: object, *, metadata: Mapping[str, Any] | None = None, threads: int | None = None
 ) -> bytes:
-    """Return what `save` would write, as bytes."""
+    """Return what `save` would write, as bytes.
+
+    Examples
+    --------
+    >>> mxio.loads(mxio.dumps([1.5, 'x', None]))
+    [1.5, 'x', None]
+    """
     return _plan(arrays, metadata).to_bytes(_threads(threads))
 
 
@@ -215,6 +221,11 @@ def load(
         A newer format, or a dtype that needs a package: named.
     EntryError
         A name that is not there.
+
+    Examples
+    --------
+    >>> mxio.load('w.mxio', ['w'])['w'].shape
+    (2, 3)
     """
     if mmap and not isinstance(source, (str, os.PathLike)):
         raise ValueError(f"mmap=True needs the path of a file, not {type(source).__name__}")
@@ -251,6 +262,11 @@ def verify(source: Source, *, threads: int | None = None) -> list[Damage]:
         It is no file that mxio reads at all.
     OSError
         The system said no.
+
+    Examples
+    --------
+    >>> mxio.verify('w.mxio')
+    []
     """
     file = open_source(source)
     try:

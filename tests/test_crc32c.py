@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checksum is CRC-32C, whichever instructions compute it.
 
-Works on the C files alone, with the plain C compiler: crc32c_check.c compares
-every implementation that runs here with a bitwise one.
+First on the C files alone, with the plain C compiler: crc32c_check.c compares
+every implementation that runs here with a bitwise one. Then through the extension.
 """
+
+from __future__ import annotations
 
 import os
 import shlex
@@ -12,7 +14,10 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from mxio import _core
 
 TESTS = Path(__file__).parent
 CSRC = TESTS.parent / "csrc"
@@ -56,3 +61,35 @@ def test_every_implementation_agrees_with_the_definition(tmp_path, sanitized):
     said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
     assert said["portable"].startswith("ok")
     assert said[said["chosen"]].startswith("ok")
+
+
+VARIANTS = [name for name, runs_here in _core.crc32c_variants() if runs_here]
+
+
+def bitwise(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_that_runs_here_agrees_with_the_definition(variant: str) -> None:
+    assert _core.crc32c(b"123456789", 0, variant) == 0xE3069283
+    data = bytes(np.random.default_rng(0).integers(0, 256, 3000, np.uint8))
+    for length in [*range(0, 300, 7), 511, 512, 513, 1023, 2047, 2999]:
+        for start in (0, 1, 5):
+            part = data[start : start + length]
+            assert _core.crc32c(part, 0, variant) == bitwise(part)
+            half = len(part) // 2
+            begun = _core.crc32c(part[:half], 0, variant)
+            assert _core.crc32c(part[half:], begun, variant) == bitwise(part)
+
+
+def test_the_variant_in_use_is_the_last_that_runs_here() -> None:
+    assert _core.crc32c_chosen() == VARIANTS[-1]
+    assert "portable" in VARIANTS
+    with pytest.raises(ValueError, match="no CRC-32C variant 'nonsense'"):
+        _core.crc32c(b"", 0, "nonsense")

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every example in the docs runs: docstrings, README, and the C of docs/DESIGN.md.
+
+The worked example of docs/FORMAT.md is test_format.py's.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mxio
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(
+    found.name
+    for found in pkgutil.walk_packages(mxio.__path__, "mxio.")
+    if found.name not in ("mxio._core", "mxio.__main__")
+)
+
+
+def test_some_modules_have_examples() -> None:
+    found = [
+        test
+        for name in ["mxio", *MODULES]
+        for test in doctest.DocTestFinder().find(importlib.import_module(name))
+        if test.examples
+    ]
+    assert len(found) >= 10
+
+
+@pytest.mark.parametrize("name", ["mxio", *MODULES])
+def test_the_examples_of_docstrings_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mxio.save("w.mxio", {"w": np.zeros((2, 3)), "step": 7})
+    module = importlib.import_module(name)
+    result = doctest.testmod(
+        module, extraglobs={"mxio": mxio, "np": np}, optionflags=doctest.ELLIPSIS
+    )
+    assert result.failed == 0
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    text = path.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def test_the_five_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks(ROOT / "README.md", "python")
+    names: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    state, rows, weights = names["state"], names["rows"], names["weights"]
+    np.testing.assert_array_equal(state["weights"]["embed"], weights["embed"])  # type: ignore[index]
+    np.testing.assert_array_equal(rows, weights["embed"][100:110])  # type: ignore[index,arg-type]
+    assert state["step"] == 1200  # type: ignore[index]
+
+
+def test_the_readme_shows_the_two_commands() -> None:
+    install, tests = blocks(ROOT / "README.md", "sh")[:2]
+    assert "pip install" in install
+    assert "mxio tutorial" in install
+    assert "'.[test]'" in tests
+    assert "pytest" in tests
+
+
+def test_the_c_of_the_design_page_is_that_of_the_program_that_runs() -> None:
+    (block,) = blocks(ROOT / "docs/DESIGN.md", "c")
+    program = re.sub(r"\s+", "", (ROOT / "tests/embed.c").read_text())
+    for call in re.findall(r"mxio_\w+\(", block):
+        assert call in program, call
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in link:
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
