@@ -8,9 +8,11 @@ What makes it fair, for every case:
   their spread is the quartiles;
 - all move the same arrays, and what they gave back was compared with them once, bit by
   bit, outside the clock;
-- before each measurement, outside the clock: the last result is gone, as much memory as
-  all the arrays need has been written and freed (a first touch of memory that the host
-  has not backed yet can be ten times slower), garbage is collected;
+- before each measurement, outside the clock: the last result is gone, garbage is
+  collected, and memory is as in a process that has not loaded anything yet, on a machine
+  that is awake: what malloc kept is given back to the system, and as much as all the
+  arrays need has been written and freed, so that the host of a virtual machine backs it
+  (else it takes idle memory away within seconds, and a load is up to ten times slower);
 - every save makes a new file: the last one was deleted, and its folder synced, outside
   the clock;
 - a durable save includes the sync of the file and of its folder, for everyone;
@@ -224,8 +226,8 @@ def measure(case: Case, rounds: int) -> list[Measured]:
             run = row.contender.run
             first = 1 + n * case.calls
             row.contender.prepare()
-            _touch(case.memory)
             gc.collect()
+            _touch(case.memory)
             start = time.perf_counter()
             for call in range(first, first + case.calls):
                 result = run(call)
@@ -236,8 +238,19 @@ def measure(case: Case, rounds: int) -> list[Measured]:
 
 
 def _touch(nbytes: int) -> None:
-    """Leave the system with free memory that has been touched."""
+    """Leave the system with free memory that was touched, this process with none."""
+    # Where glibc keeps freed memory, a second load is spared its page faults, or is not,
+    # as chance has it.
+    if (trim := _from_libc("malloc_trim")) is not None:
+        trim(0)
     np.empty(nbytes, np.uint8).fill(1)
+
+
+def _from_libc(name: str) -> Any:
+    try:
+        return getattr(ctypes.CDLL(None), name, None)
+    except OSError:
+        return None
 
 
 # ---- files -----------------------------------------------------------------------------------
@@ -285,9 +298,7 @@ def _cached(path: Path) -> float | None:
     By mincore(2): reading with RWF_NOWAIT would tell too, but starts to read ahead.
     """
     size = path.stat().st_size
-    try:
-        mincore = ctypes.CDLL(None, use_errno=True).mincore
-    except (OSError, AttributeError):
+    if (mincore := _from_libc("mincore")) is None:
         return None
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         pages = np.zeros(-(-size // mmap.PAGESIZE), np.uint8)

@@ -30,7 +30,7 @@ def cases(run: Run) -> Iterator[Case]:
     arrays = matrix(run.size)
     ((name, array),) = arrays.items()
     order = shuffled(len(array))
-    of = f"of a {mib(nbytes_of(arrays))} matrix"
+    of = f"of {mib(nbytes_of(arrays))}"
 
     def case(case_name: str, title: str, n: int, calls: int) -> Case:
         def pick(number: int) -> Sequence[int]:
@@ -56,4 +56,4 @@ def cases(run: Run) -> Iterator[Case]:
 
     with run.room() as room:
         yield case("one", f"Read 1 row {of}", 1, 5)
-        yield case("many", f"Read {run.size.n_picks:,} rows {of}", run.size.n_picks, 1)
+        yield case("many", f"Read {run.size.n_picks:,} random rows {of}", run.size.n_picks, 1)

@@ -367,7 +367,7 @@ class TorchMapped(Torch):
 
 
 class SafetensorsTorch(Torch):
-    name = "safetensors, torch, mapped"
+    name = "safetensors, torch"
     kind = "safetensors"
     how: ClassVar[dict[str, str]] = {
         "map": "torch.load_file(), which maps; then every page is touched"

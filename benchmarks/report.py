@@ -288,7 +288,7 @@ def _draw_case(case: Document, ax: Any, n_bars: int, *, wide: bool) -> None:
     whiskers = {"elinewidth": 1, "capsize": 2, "ecolor": _INK}
     ax.barh(range(len(results)), values, 0.72, xerr=errors, color=colours, error_kw=whiskers)
     top = max(high for _, high in spreads)
-    right = top * (1.25 if wide else 1.6)
+    right = top * (1.3 if wide else 1.75)
     for i, (result, value, (_, high)) in enumerate(zip(results, values, spreads, strict=True)):
         label = figure(case, result["median"])
         ax.text(max(high, value) + 0.015 * right, i, label, va="center", fontsize=8.5)
