@@ -13,9 +13,9 @@ import contextlib
 import io
 import math
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -104,29 +104,33 @@ def compare(lazy: mxio.LazyArray, array: Array, index: Any) -> None:
     except IndexError:
         with pytest.raises(IndexError):
             lazy[index]
-        return
-    assert_equal(lazy[index], want, (lazy, index))
+    else:
+        assert_equal(lazy[index], want, (lazy, index))
 
 
-def crafted(
-    arrays: dict[str, tuple[Array, int]], path: Path | None = None, orders: str = "CF"
-) -> bytes:
+def crafted(arrays: dict[str, Array], chunk_nbytes: int) -> bytes:
     """A file of arrays with chunks of given length; the order is that of the memory."""
     parts = []
-    for name, (array, chunk_nbytes) in arrays.items():
+    for name, array in arrays.items():
         fortran = array.ndim > 1 and array.flags.f_contiguous and not array.flags.c_contiguous
         raw = array.tobytes("F" if fortran else "C")
         chunk = min(chunk_nbytes, len(raw)) or None
         dtype = array.dtype.name if array.dtype.kind not in "SU" else array.dtype.str[1:]
         parts.append(Item(name, dtype, array.shape, raw, int(fortran), chunk_nbytes=chunk))
-    data = Craft(parts, "dict").build()
-    if path is not None:
-        path.write_bytes(data)
-    return data
+    return Craft(parts, "dict").build()
 
 
 def both_orders(array: Array) -> list[Array]:
     return [array, np.asfortranarray(array)] if array.ndim > 1 else [array]
+
+
+def of_all_shapes(*dtypes: str) -> dict[str, Array]:
+    return {
+        f"{dtype} {shape} {n}": array
+        for dtype in dtypes
+        for shape in SHAPES
+        for n, array in enumerate(both_orders(items(dtype, shape)))
+    }
 
 
 # ---- what an index means ----------------------------------------------------------------------
@@ -134,11 +138,7 @@ def both_orders(array: Array) -> list[Array]:
 
 @pytest.mark.parametrize("name", DTYPES)
 def test_any_basic_index_gives_what_numpy_gives(name: str, tmp_path: Path) -> None:
-    saved = {
-        f"{shape} {n}": array
-        for shape in SHAPES
-        for n, array in enumerate(both_orders(items(name, shape)))
-    }
+    saved = of_all_shapes(name)
     path = tmp_path / "x.mxio"
     mxio.save(path, saved, sync=False)
     choice = random.Random(name)
@@ -154,13 +154,8 @@ def test_any_basic_index_gives_what_numpy_gives_whatever_the_chunks(
     chunk_nbytes: int, group_nbytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mxio._lazy._GROUP_NBYTES", group_nbytes)
-    arrays = {
-        f"{dtype} {shape} {n}": array
-        for dtype in ("u1", "f8", "S3", "S70")
-        for shape in SHAPES
-        for n, array in enumerate(both_orders(items(dtype, shape)))
-    }
-    data = crafted({name: (array, chunk_nbytes) for name, array in arrays.items()})
+    arrays = of_all_shapes("u1", "f8", "S3", "S70")
+    data = crafted(arrays, chunk_nbytes)
     choice = random.Random(chunk_nbytes * group_nbytes)
     with mxio.open(data) as reader:
         for name, array in arrays.items():
@@ -211,12 +206,10 @@ def test_items_longer_than_chunks_are_picked_by_step(itemsize: int) -> None:
 def test_an_index_of_none_adds_an_axis() -> None:
     array = items("f4", (3, 4))
     with mxio.open(mxio.dumps({"x": array, "no dims": array[0, 0, ...]})) as reader:
-        several: list[Any] = [None, (None,), (None, None), (None, 1), (..., None), (1, None, 2)]
-        for index in several:
-            compare(reader["x"], array, index)
-        several = [None, (None,), (), ..., (None, ...)]
-        for index in several:
+        indices: list[Any] = [None, (None,), (None, None), (), ..., (None, ...), (..., None)]
+        for index in indices:
             compare(reader["no dims"], array[0, 0, ...], index)
+            compare(reader["x"], array, index)
         assert reader["x"].read(None).shape == (3, 4)
 
 
@@ -265,10 +258,9 @@ def test_slices_of_odd_numbers_are_numpys() -> None:
     with mxio.open(mxio.dumps(array)) as reader:
         for index in (np.s_[:: 10**30], np.s_[:: -(10**30), ::2], np.s_[-(10**30) : 10**30 : -1]):
             compare(reader[""], array, index)
-        with pytest.raises(ValueError, match="step cannot be zero"):
-            reader[""][::0]
-        with pytest.raises(TypeError, match="slice indices"):
-            reader[""][1.0:]
+        for wrong in (slice(None, None, 0), slice(1.0, None)):
+            with pytest.raises((ValueError, TypeError), match=r"slice (step|indices)"):
+                reader[""][wrong]
 
 
 # ---- into an array of the caller --------------------------------------------------------------
@@ -297,13 +289,8 @@ def test_a_region_is_read_into_any_array_of_its_shape(
     chunk_nbytes: int, group_nbytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mxio._lazy._GROUP_NBYTES", group_nbytes)
-    arrays = {
-        f"{dtype} {shape} {n}": array
-        for dtype in ("u1", "f8", "S3")
-        for shape in SHAPES
-        for n, array in enumerate(both_orders(items(dtype, shape)))
-    }
-    data = crafted({name: (array, chunk_nbytes) for name, array in arrays.items()})
+    arrays = of_all_shapes("u1", "f8", "S3")
+    data = crafted(arrays, chunk_nbytes)
     choice = random.Random(chunk_nbytes)
     with mxio.open(data) as reader:
         for name, array in arrays.items():
@@ -313,8 +300,7 @@ def test_a_region_is_read_into_any_array_of_its_shape(
                 except IndexError:
                     continue
                 for out in outs(want.shape, array.dtype):
-                    got = reader[name].read(index, out=out)
-                    assert got is out
+                    assert reader[name].read(index, out=out) is out
                     assert_equal(np.ascontiguousarray(out).reshape(want.shape), want.copy(), name)
 
 
@@ -331,13 +317,11 @@ def test_a_large_region_is_read_into_strided_arrays(kind: str) -> None:
 
 
 def test_what_lies_between_the_items_of_a_strided_out_is_left_alone() -> None:
-    array = items("u2", (50, 70)) | 1
-    with mxio.open(mxio.dumps(array)) as reader:
-        wide = np.zeros((100, 140), "u2")
+    wide, want = np.zeros((2, 100, 140), "u2")
+    want[::2, 1::2] = items("u2", (50, 70))
+    with mxio.open(mxio.dumps(want[::2, 1::2])) as reader:
         reader[""].read(out=wide[::2, 1::2])
-        assert np.array_equal(wide[::2, 1::2], array)
-        assert not wide[1::2].any()
-        assert not wide[:, ::2].any()
+    assert np.array_equal(wide, want)
 
 
 def test_an_out_that_does_not_fit_is_refused_in_words() -> None:
@@ -346,16 +330,15 @@ def test_an_out_that_does_not_fit_is_refused_in_words() -> None:
     frozen.flags.writeable = False
     with mxio.open(mxio.dumps({"name": array})) as reader:
         lazy = reader["name"]
-        for out in (np.zeros((4, 3), "f4"), np.zeros(12, "f4"), np.zeros((1, 3, 4), "f4")):
+        for out in (np.zeros(shape, "f4") for shape in ((4, 3), (12,), (1, 3, 4))):
             with pytest.raises(mxio.EntryError, match=r"out for 'name' is float32 .*\(3, 4\)"):
                 lazy.read(out=out)
         for dtype in ("f8", "i4", ">f4", "u4"):
             with pytest.raises(mxio.EntryError, match=r"out for 'name' is .*float32"):
                 lazy.read(out=np.zeros((3, 4), dtype))
-        with pytest.raises(mxio.EntryError, match="out for 'name'"):
-            lazy.read(np.s_[0], out=np.zeros((1, 4), "f4"))
-        with pytest.raises(mxio.EntryError, match="out for 'name'"):
-            lazy.read(np.s_[1:1], out=np.zeros((1, 4), "f4"))
+        for region in (np.s_[0], np.s_[1:1]):
+            with pytest.raises(mxio.EntryError, match="out for 'name'"):
+                lazy.read(region, out=np.zeros((1, 4), "f4"))
         with pytest.raises(ValueError, match="out for 'name' is not writable"):
             lazy.read(out=frozen)
         for other in (bytearray(48), [[0.0] * 4] * 3, 5):
@@ -407,40 +390,24 @@ def assert_reads_only(path: Path, array: Array, index: Any) -> None:
         assert caught.value.offset == entry.offset + one * entry.chunk_nbytes
         for word in ("'x'", f"chunk {one} ", f"offset {caught.value.offset} ", str(path)):
             assert word in str(caught.value)
-        with mxio.open(path, verify=False) as reader:
-            assert reader["x"][index].shape == array[index].shape
+        assert mxio.open(path, verify=False)["x"][index].shape == array[index].shape
     path.write_bytes(data)
 
 
+REGIONS: dict[tuple[int, ...], list[Any]] = {
+    (1_000_000,): [np.s_[5], np.s_[65535:65537], np.s_[100:200_000], np.s_[::300_000]],
+    (999_999,): [np.s_[::-131_073], np.s_[::65_536], np.s_[65_535::131_072]],
+    (3000, 300): [np.s_[17], np.s_[218:436], np.s_[::1000, 3], np.s_[::218], np.s_[-1, -1]],
+    (8, 65_536): [np.s_[3], np.s_[::2], np.s_[::-3, 5]],
+    (8, 100_000): [np.s_[2, 10:20], np.s_[:, 10:20], np.s_[::2, 99_990:]],
+    (6, 200_000): [np.s_[:, :5], np.s_[1:3, 70_000:140_000], np.s_[::2, ::100_000]],
+    (4, 1000, 100): [np.s_[:, 0], np.s_[1:3, 990:, 7]],
+    (2, 5, 70_000): [np.s_[1, ::2, -1], np.s_[:, 1:4:2, 65_530:65_540]],
+}
+
+
 @pytest.mark.parametrize(
-    ("shape", "index"),
-    [
-        ((1_000_000,), np.s_[5]),
-        ((1_000_000,), np.s_[65535:65537]),
-        ((1_000_000,), np.s_[100:200_000]),
-        ((1_000_000,), np.s_[::300_000]),
-        ((1_000_000,), np.s_[::-131_073]),
-        ((1_000_000,), np.s_[::65_536]),
-        ((1_000_000,), np.s_[65_535::131_072]),
-        ((3000, 300), np.s_[17]),
-        ((3000, 300), np.s_[218:436]),
-        ((3000, 300), np.s_[::1000, 3]),
-        ((3000, 300), np.s_[::218]),
-        ((3000, 300), np.s_[-1, -1]),
-        ((8, 65_536), np.s_[3]),
-        ((8, 65_536), np.s_[::2]),
-        ((8, 65_536), np.s_[::-3, 5]),
-        ((8, 100_000), np.s_[2, 10:20]),
-        ((8, 100_000), np.s_[:, 10:20]),
-        ((8, 100_000), np.s_[::2, 99_990:]),
-        ((6, 200_000), np.s_[:, :5]),
-        ((6, 200_000), np.s_[1:3, 70_000:140_000]),
-        ((6, 200_000), np.s_[::2, ::100_000]),
-        ((4, 1000, 100), np.s_[:, 0]),
-        ((4, 1000, 100), np.s_[1:3, 990:, 7]),
-        ((2, 5, 70_000), np.s_[1, ::2, -1]),
-    ],
-    ids=repr,
+    ("shape", "index"), [(s, index) for s in REGIONS for index in REGIONS[s]], ids=repr
 )
 @pytest.mark.parametrize("order", "CF")
 def test_only_the_chunks_that_hold_the_region_are_read(
@@ -463,7 +430,7 @@ def test_only_the_chunks_that_hold_a_random_region_are_read(seed: int, tmp_path:
     array = choice.choice(both_orders(items(choice.choice(["u1", "f4", "S9"]), shape)))
     path = tmp_path / "x.mxio"
     for _ in range(5):
-        crafted({"x": (array, choice.choice([1, 4, 10, 36, 100]))}, path)
+        path.write_bytes(crafted({"x": array}, choice.choice([1, 4, 10, 36, 100])))
         index = random_index(choice, shape)
         try:
             array[index]
@@ -476,8 +443,7 @@ def test_without_verify_damage_is_handed_out(tmp_path: Path) -> None:
     array = items("u1", (200_000,))
     path = tmp_path / "x.mxio"
     mxio.save(path, {"x": array}, sync=False)
-    with mxio.open(path) as reader:
-        damage(path, reader.index["x"], {0})
+    damage(path, mxio.open(path).index["x"], {0})
     for verify in (None, True):
         with mxio.open(path, verify=verify) as reader:
             with pytest.raises(mxio.ChecksumError):
@@ -507,12 +473,7 @@ def test_a_file_that_is_cut_short_while_open_is_an_error(tmp_path: Path) -> None
 
 
 def test_a_lazy_array_has_the_attributes_of_its_array() -> None:
-    arrays = {
-        f"{name} {shape} {n}": array
-        for name in DTYPES
-        for shape in SHAPES
-        for n, array in enumerate(both_orders(items(name, shape)))
-    }
+    arrays = of_all_shapes(*DTYPES)
     with mxio.open(mxio.dumps(arrays)) as reader:
         for name, array in arrays.items():
             lazy = reader[name]
@@ -536,14 +497,13 @@ def test_a_lazy_array_becomes_an_array() -> None:
             assert np.asarray(lazy).flags.writeable
             assert_equal(np.array(lazy, dtype="f8"), array.astype("f8"))
             assert_equal(np.asarray(lazy, dtype=">i2"), array.astype(">i2"))
-            assert_equal(np.array(lazy, dtype="i2", copy=True), array)
-            assert_equal(np.add(lazy, 1), array + 1)
             assert_equal(np.concatenate([lazy, lazy]), np.concatenate([array, array]))
             with pytest.raises(ValueError, match="copy"):
                 np.array(lazy, copy=False)
             for a, b in zip(lazy, array, strict=True):
                 assert_equal(a, b)
-            assert_equal(lazy.read(), array)
+            first = lazy[1:, ::2]
+            first[...] = 0  # which is the caller's own
             assert_equal(lazy[...], array)
 
 
@@ -553,18 +513,7 @@ def test_a_lazy_array_without_dims_has_no_length() -> None:
             len(reader[""])
         with pytest.raises(TypeError):
             iter(reader[""])
-        assert_equal(reader[""][()], np.uint16(5))
-        assert_equal(reader[""][...], np.array(5, "u2"))
-        assert int(np.asarray(reader[""])) == 5
-
-
-def test_what_is_read_is_the_callers_own() -> None:
-    array = items("i4", (4, 5))
-    with mxio.open(mxio.dumps(array)) as reader:
-        first = reader[""][1:, ::2]
-        first[...] = 0
-        assert_equal(reader[""][1:, ::2].copy(), array[1:, ::2].copy())
-        assert first.flags.writeable
+        assert_equal(np.asarray(reader[""]), np.array(5, "u2"))
 
 
 # ---- Reader -----------------------------------------------------------------------------------
@@ -577,19 +526,14 @@ def test_a_reader_is_a_mapping(tmp_path: Path) -> None:
     for source in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes())):
         with mxio.open(source) as reader:
             assert list(reader) == list(reader.keys()) == list(saved)
-            assert len(reader) == 4
+            assert (len(reader), reader.metadata) == (4, {"k": [1]})
             assert "a/b" in reader
-            assert "a" not in reader
-            strangers: list[Any] = [3, None, b"a/b", ("b",), ["b"]]
+            strangers: list[Any] = ["a", 3, None, b"a/b", ("b",), ["b"]]
             assert not any(stranger in reader for stranger in strangers)
-            assert reader.metadata == {"k": [1]}
             assert [name for name, _ in reader.items()] == list(saved)
             assert [lazy.name for lazy in reader.values()] == list(saved)
-            lazy = reader.get("é")
-            assert lazy is not None
-            assert lazy[0] == POOL[0]
-            assert reader.get("nope") is None
-            assert reader.get("nope", "other") == "other"
+            assert [lazy[0] for lazy in [reader.get("é")] if lazy] == [POOL[0]]
+            assert (reader.get("nope"), reader.get("nope", "other")) == (None, "other")
             assert "4 arrays" in repr(reader)
             assert "closed" not in repr(reader)
             reader.close()
@@ -637,48 +581,42 @@ def test_asking_with_get_or_in_looks_for_no_names_that_are_close(
         raise AssertionError("looked for names that are close")
 
     monkeypatch.setattr("difflib.get_close_matches", never)
-    with mxio.open(mxio.dumps({"layers/0/weight": POOL[:2]})) as reader:
-        assert reader.get("layers/1/weight") is None
-        assert reader.index.get("layers/1/weight") is None
-        assert "layers/1/weight" not in reader
+    with mxio.open(mxio.dumps({"head": POOL[:2]})) as reader:
+        assert (reader.get("heap"), reader.index.get("heap")) == (None, None)
+        assert "heap" not in reader
 
 
 def test_several_arrays_are_read_at_once_in_the_order_asked_for() -> None:
     saved = {f"{n}": items("u2", (n, 50)) for n in range(40)}
     with mxio.open(mxio.dumps(saved), threads=2) as reader:
         everything = reader.read()
-        assert list(everything) == list(saved)
-        assert all(np.array_equal(everything[name], saved[name]) for name in saved)
         some = reader.read(name for name in ("30", "2", "30", "0", "39"))
-        assert list(some) == ["30", "2", "0", "39"]
-        assert all(np.array_equal(some[name], saved[name]) for name in some)
         assert reader.read([]) == {}
+    assert list(everything) == list(saved)
+    assert list(some) == ["30", "2", "0", "39"]
+    for name, array in [*everything.items(), *some.items()]:
+        assert_equal(array, saved[name], name)
 
 
 def test_a_closed_reader_says_so(tmp_path: Path) -> None:
     path = tmp_path / "x.mxio"
-    mxio.save(path, {"x": POOL[:9], "empty": POOL[:0], "nothing": POOL[:0]}, sync=False)
+    mxio.save(path, {"x": POOL[:9]}, sync=False)
     sources: list[Any] = [path, path.read_bytes()]
     for source in sources:
         with mxio.open(source) as reader:
             lazy = reader["x"]
             kept = lazy[...]
-        uses: dict[str, Callable[[mxio.Reader, mxio.LazyArray], Any]] = {
-            "item": lambda reader, lazy: lazy[0],
-            "all": lambda reader, lazy: lazy[...],
-            "read": lambda reader, lazy: lazy.read(),
-            "asarray": lambda reader, lazy: np.asarray(lazy),
-            "made after": lambda reader, lazy: reader["x"][1:3],
-            "read of the reader": lambda reader, lazy: reader.read(),
-            "read of names": lambda reader, lazy: reader.read(["x"]),
-            "verify": lambda reader, lazy: reader.verify(),
-        }
-        for use in uses.values():
+        uses: list[Callable[[mxio.Reader, mxio.LazyArray], Any]] = [
+            *(lambda reader, lazy: lazy[0], lambda reader, lazy: lazy[...]),
+            *(lambda reader, lazy: lazy.read(), lambda reader, lazy: np.asarray(lazy)),
+            *(lambda reader, lazy: reader["x"][1:3], lambda reader, lazy: reader.read()),
+            *(lambda reader, lazy: reader.read(["x"]), lambda reader, lazy: reader.verify()),
+        ]
+        for use in uses:
             with pytest.raises(ValueError, match="is closed"):
                 use(reader, lazy)
         assert kept.tolist() == POOL[:9].tolist()
-        assert list(reader) == ["x", "empty", "nothing"]
-        assert lazy.shape == (9,)
+        assert (list(reader), lazy.shape) == (["x"], (9,))
 
 
 def test_a_source_that_cannot_be_mapped_is_refused_in_words(tmp_path: Path) -> None:
@@ -692,22 +630,9 @@ def test_a_source_that_cannot_be_mapped_is_refused_in_words(tmp_path: Path) -> N
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> None:
-    """Run work(0) … in threads and raise what went wrong in one of them."""
-    failures: list[BaseException] = []
-
-    def run(number: int) -> None:
-        try:
-            work(number)
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    """Run work(0) … at once and raise what goes wrong in one of them."""
+    with ThreadPoolExecutor(count) as pool:
+        assert len(list(pool.map(work, range(count)))) == count
 
 
 @pytest.mark.parametrize("of_bytes", [False, True])
