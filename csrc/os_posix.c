@@ -168,14 +168,23 @@ static int temporary_name(const char *name, char *out) {
     return 0;
 }
 
+/* The file is ours: what a file system without modes or owners answers. */
+static int is_not_offered(int failed) {
+    return failed == EPERM || failed == EINVAL || failed == ENOSYS
+           || failed == EOPNOTSUPP;
+}
+
 /* Takes on mode and owner of the file that will be replaced.  The owner only
  * where the system lets us; then the mode, which chown may have cut. */
 static int take_on(int fd, const os_owner *like) {
     if (geteuid() == 0 && fchown(fd, like->uid, like->gid) != 0
-        && errno != EPERM && errno != EINVAL) {
+        && !is_not_offered(errno)) {
         return errno;
     }
-    return fchmod(fd, (mode_t)like->mode) == 0 ? 0 : errno;
+    if (fchmod(fd, (mode_t)like->mode) != 0 && !is_not_offered(errno)) {
+        return errno;
+    }
+    return 0;
 }
 
 int mxio_os_create(const os_place *place, const os_owner *like,

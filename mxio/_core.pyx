@@ -88,8 +88,7 @@ cdef int check(mxio_status status, mxio_err *err, object where, Index index=None
             f"{where} is not a valid mxio file: {entry}{what}{place}",
             None if err.offset == MXIO_NOWHERE else err.offset)
     if status == MXIO_UNSUPPORTED:
-        raise UnsupportedError(
-            f"{where} cannot be used by this version of mxio: {what}")
+        raise UnsupportedError(f"{where}: {what}")
     raise SystemError(f"{where}: {what}; this is a bug in mxio")
 
 
@@ -104,8 +103,8 @@ cdef class Index:
 
     cdef mxio_index *_index
 
-    def __cinit__(self):
-        self._index = NULL
+    def __init__(self):
+        raise TypeError("an Index is read from a File")
 
     def __dealloc__(self):
         mxio_index_free(self._index)
@@ -199,8 +198,8 @@ cdef class Mapping:
 
     cdef mxio_map *_map
 
-    def __cinit__(self):
-        self._map = NULL
+    def __init__(self):
+        raise TypeError("a Mapping is made by a File")
 
     def __dealloc__(self):
         mxio_map_free(self._map)
@@ -243,11 +242,8 @@ cdef class File:
     cdef int _users
     cdef bint _closing
 
-    def __cinit__(self):
-        self._file = NULL
-        self._has_buffer = False
-        self._users = 0
-        self._closing = False
+    def __init__(self):
+        raise TypeError("a File is opened, created or memory")
 
     def __dealloc__(self):
         self._free()
@@ -345,7 +341,11 @@ cdef class File:
     def map(self):
         cdef Mapping mapping = Mapping.__new__(Mapping)
         cdef mxio_err err
-        check(mxio_map_new(self._file, &mapping._map, &err), &err, self.name)
+        self._enter()
+        try:
+            check(mxio_map_new(self._file, &mapping._map, &err), &err, self.name)
+        finally:
+            self._leave()
         return mapping
 
     def get(self, uint64_t offset, uint64_t nbytes):
@@ -366,20 +366,26 @@ cdef class File:
         cdef Py_buffer view
         cdef mxio_err err
         cdef mxio_status status
-        PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
+        self._enter()
         try:
+            PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
             with nogil:
                 status = mxio_file_put(self._file, view.buf, view.len, offset, &err)
+            PyBuffer_Release(&view)
             check(status, &err, self.name)
         finally:
-            PyBuffer_Release(&view)
+            self._leave()
 
     def commit(self, bint sync):
         cdef mxio_err err
         cdef mxio_status status
-        with nogil:
-            status = mxio_file_commit(self._file, sync, &err)
-        check(status, &err, self.name)
+        self._enter()
+        try:
+            with nogil:
+                status = mxio_file_commit(self._file, sync, &err)
+            check(status, &err, self.name)
+        finally:
+            self._leave()
 
     cdef int _read(self, mxio_segment *segments, uint64_t n, unsigned flags, unsigned threads,
                    Index index) except -1:

@@ -25,8 +25,9 @@ from mxio.formats import detect, native
 
 __all__ = ["Damage", "Reader", "dumps", "load", "loads", "open", "save", "verify"]
 
-# More threads than this did not make a page cache faster on any machine tried.
+# Of its own accord; the engine never starts more than 64.
 _THREADS_AT_MOST = 8
+_THREADS_MAX = 64
 
 
 class Damage(NamedTuple):
@@ -59,14 +60,14 @@ def _threads(threads: int | None) -> int:
         if told:
             if not told.isdecimal() or int(told) < 1:
                 raise ValueError(f"MXIO_THREADS is a number of 1 or more, not {told!r}")
-            return int(told)
+            return min(int(told), _THREADS_MAX)
         # The processors this process may use, where the system tells.
         usable = getattr(os, "sched_getaffinity", None)
         count = len(usable(0)) if usable else (os.cpu_count() or 1)
         return min(count, _THREADS_AT_MOST)
     if operator.index(threads) < 1:
         raise ValueError(f"threads is 1 or more, not {threads}")
-    return operator.index(threads)
+    return min(operator.index(threads), _THREADS_MAX)
 
 
 # ---- writing ---------------------------------------------------------------------------------
@@ -345,6 +346,10 @@ class Reader(Mapping[str, LazyArray]):
     def __getitem__(self, name: str) -> LazyArray:
         return LazyArray(self._file, self.index, self.index[name], self._verify, self._threads)
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the lazy array of that name, or `default`."""
+        return self[name] if name in self else default
+
     def __repr__(self) -> str:
         state = "closed, " if self._file.closed else ""
         return f"<mxio.Reader {self._file.name!r}: {state}{len(self)} arrays>"
@@ -419,7 +424,8 @@ class Reader(Mapping[str, LazyArray]):
         if verify:
             mapped = _core.File.memory(mapping, self._file.name)
             try:
-                mapped.check_all(self.index.handle, self._threads)
+                for number in numbers:
+                    mapped.check_chunks(self.index.handle, number, 0, self._threads)
             finally:
                 mapped.close()
         return _core.views(self.index.handle, numbers, self.index.dtypes, mapping)

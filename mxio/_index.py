@@ -17,8 +17,9 @@ from mxio.errors import EntryError, UnsupportedError
 
 __all__ = ["Entry", "Index"]
 
-# Searching for names that are close costs time for each name there is.
-_SUGGEST_FROM_AT_MOST = 10_000
+# Searching for names that are close costs time for each name there is, and for its length.
+_SUGGEST_FROM_AT_MOST = 1000
+_SUGGEST_LENGTH_AT_MOST = 200
 
 
 class Entry(NamedTuple):
@@ -89,6 +90,10 @@ class Index(Mapping[str, Entry]):
     def __getitem__(self, name: str) -> Entry:
         return self.entry(self.number(name))
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the entry of that name, or `default`, without looking for names that are close."""
+        return self[name] if name in self else default
+
     def names(self) -> list[str]:
         """Return all names, in the order of the file."""
         return self.handle.names()
@@ -99,7 +104,7 @@ class Index(Mapping[str, Entry]):
             raise TypeError(f"a name is a str, not {type(name).__name__}")
         number = self.handle.find(name)
         if number < 0:
-            raise EntryError(f"no entry {name!r} in {self._where}{self._hint(name)}")
+            raise EntryError(f"no entry {_quote(name)} in {self._where}{self._hint(name)}")
         return number
 
     def numbers(self, names: Iterable[str]) -> list[int]:
@@ -118,7 +123,7 @@ class Index(Mapping[str, Entry]):
         """Return an entry's NumPy dtype, or raise UnsupportedError that says what is missing."""
         found = self.dtypes[self.handle.entry(entry.number)[1]]
         if isinstance(found, UnsupportedError):
-            raise UnsupportedError(f"{entry.name!r} in {self._where}: {found}")
+            raise UnsupportedError(f"{_quote(entry.name)} in {self._where}: {found}")
         return found
 
     def _hint(self, name: str) -> str:
@@ -128,9 +133,15 @@ class Index(Mapping[str, Entry]):
             return f", which holds {len(self)} arrays"
         import difflib  # only to help: 1 ms that every import would pay
 
-        close = difflib.get_close_matches(name, self.names(), 3)
+        names = [found for found in self.names() if len(found) <= _SUGGEST_LENGTH_AT_MOST]
+        close = difflib.get_close_matches(name[:_SUGGEST_LENGTH_AT_MOST], names, 3)
         if close:
-            return ": did you mean " + " or ".join(repr(found) for found in close) + "?"
+            return ": did you mean " + " or ".join(map(_quote, close)) + "?"
         some = self.names()[:5]
         more = ", …" if len(self) > 5 else ""
-        return f", which holds {len(self)}: " + ", ".join(repr(found) for found in some) + more
+        return f", which holds {len(self)}: " + ", ".join(map(_quote, some)) + more
+
+
+def _quote(name: str) -> str:
+    """Quote a name for a message: escaped, and no longer than a line."""
+    return repr(name) if len(name) <= 120 else repr(name[:100]) + "…"

@@ -107,7 +107,7 @@ class LazyArray:
 
     def __getitem__(self, region: Region) -> Any:
         """Read what NumPy's basic indexing would give; an item if it is one."""
-        array = self.read(region)
+        array = self.read(region if isinstance(region, tuple) else (region,))
         return array[()] if array.ndim == 0 and _drops_all(region, self.ndim) else array
 
     def read(self, region: Region | None = None, out: Array | None = None) -> Array:
@@ -125,11 +125,15 @@ class LazyArray:
         ------
         ChecksumError
             A chunk that is needed changed since it was written.
+        ValueError
+            The reader is closed, or `out` is not writable.
         IndexError
             The region does not lie in the array, or is no basic index.
         EntryError
             `out` has another shape or dtype.
         """
+        if self._file.closed:
+            raise ValueError(f"{self._file.name} is closed")
         box = _Box((...,) if region is None else region, self.shape, self.name)
         dtype = self.dtype
         if out is None:
@@ -192,7 +196,7 @@ class _Box:
                 f"too many indices for {name!r}: it has {len(shape)} dimensions, "
                 f"{given} were indexed"
             )
-        at = items.index(Ellipsis) if n_ellipses else len(items)
+        at = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
         items[at : at + n_ellipses] = [slice(None)] * (len(shape) - given)
         starts: list[int] = []
         counts: list[int] = []
@@ -231,12 +235,15 @@ class _Box:
 
 
 def _index_of(item: object, extent: int, axis: int, name: str) -> int:
-    if isinstance(item, (bool, np.bool_)) or not hasattr(item, "__index__"):
+    try:
+        if isinstance(item, (bool, np.bool_)):
+            raise TypeError
+        index = operator.index(item)  # type: ignore[arg-type]
+    except TypeError:
         raise IndexError(
             f"{name!r} takes integers, slices, '...' and None as indices, "
             f"not {type(item).__name__}; for others read it first: x[...][index]"
-        )
-    index = operator.index(item)
+        ) from None
     if not -extent <= index < extent:
         raise IndexError(
             f"index {index} is out of bounds for axis {axis} of {name!r} with size {extent}"
@@ -285,65 +292,86 @@ class _Fill:
     def run(self, out: Array) -> None:
         self._fill(out, 0, 0)
 
-    def _is_run(self, out: Array, axis: int) -> bool:
-        """Whether the wanted items from an axis on are one run of bytes."""
+    def _is_run(self, counts: tuple[int, ...], axis: int) -> bool:
+        """Whether the wanted items of the axes from `axis` on are one run of bytes."""
         full = True
         for k in range(len(self._shape) - 1, axis - 1, -1):
-            count = out.shape[k - axis]
-            if not full and count != 1:
-                return False
-            if count > 1 and self._steps[k] != 1:
+            count = counts[k - axis]
+            if (not full and count != 1) or (count > 1 and self._steps[k] != 1):
                 return False
             full = full and count == self._shape[k]
         return True
 
+    def _span(self, counts: tuple[int, ...], axis: int) -> tuple[int, int]:
+        """From the first wanted byte to behind the last, of the axes from `axis` on."""
+        first, last = 0, 0
+        for k, count in enumerate(counts, axis):
+            first += self._starts[k] * self._rows[k + 1]
+            last += (self._starts[k] + (count - 1) * self._steps[k]) * self._rows[k + 1]
+        return first, last + self._rows[-1]
+
     def _fill(self, out: Array, axis: int, at: int) -> None:
         """Fill `out` from the axes `axis` and up, whose bytes begin at `at`."""
-        if self._is_run(out, axis):
-            start = at + sum(
-                first * row
-                for first, row in zip(self._starts[axis:], self._rows[axis + 1 :], strict=True)
-            )
-            self._fill_run(out, start)
+        if self._is_run(out.shape, axis):
+            self._fill_run(out, at + self._span(out.shape, axis)[0])
             return
         row, first, step = self._rows[axis + 1], self._starts[axis], self._steps[axis]
         chunk = self._array._entry.chunk_nbytes
-        if row > 2 * chunk:
+        inner = out.shape[1:]
+        if inner and (row > _GROUP_NBYTES or (row > chunk and not self._is_run(inner, axis + 1))):
             for i in range(len(out)):
-                self._fill(out[i], axis + 1, at + (first + i * step) * row)
+                self._fill(out[i, ...], axis + 1, at + (first + i * step) * row)
             return
-        # Rows shorter than two chunks: read a group whole and pick from it, a
-        # group of one where whole chunks lie between two rows.
-        n = 1 if step * row > 2 * chunk else max(1, _GROUP_NBYTES // (step * row))
-        inner = tuple(
-            slice(start, start + (count - 1) * stride + 1, stride)
-            for start, count, stride in zip(
-                self._starts[axis + 1 :], out.shape[1:], self._steps[axis + 1 :], strict=True
-            )
+        # What is wanted of a row has no unwanted chunk in it: read from several rows at
+        # once, as long as no unwanted chunk lies between two of them, and pick from that.
+        low, high = self._span(inner, axis + 1)
+        picked = (
+            slice(None, None, step),
+            *(
+                slice(start, start + (count - 1) * stride + 1, stride)
+                for start, count, stride in zip(
+                    self._starts[axis + 1 :], inner, self._steps[axis + 1 :], strict=True
+                )
+            ),
         )
-        for i in range(0, len(out), n):
-            group = out[i : i + n]
-            span = (len(group) - 1) * step + 1
+        i = 0
+        while i < len(out):
+            begin = at + (first + i * step) * row
+            n = self._group(begin + low, begin + high, step * row, len(out) - i)
+            span = (n - 1) * step + 1
             rows = np.empty((span, *self._shape[axis + 1 :]), self._dtype)
-            start = at + (first + i * step) * row
-            self._array._read_bytes(start, start + span * row, _bytes_of(rows))
-            group[...] = rows[(slice(None, None, step), *inner)]
+            end = (span - 1) * row + high
+            self._array._read_bytes(begin + low, begin + end, _bytes_of(rows)[low:end])
+            out[i : i + n] = rows[picked]
+            i += n
+
+    def _group(self, low: int, high: int, step: int, most: int) -> int:
+        """How many rows, `step` bytes apart, the first of which wants [low, high), to read."""
+        chunk = self._array._entry.chunk_nbytes
+        most = min(most, max(1, _GROUP_NBYTES // step))
+        if step <= chunk:
+            return most
+        n = 1
+        while n < most and (low + n * step) // chunk <= (high - 1 + (n - 1) * step) // chunk + 1:
+            n += 1
+        return n
 
     def _fill_run(self, out: Array, start: int) -> None:
+        """Fill `out` with the run of bytes that begins at `start`."""
         if out.flags.c_contiguous:
             self._array._read_bytes(start, start + out.nbytes, _bytes_of(out))
             return
-        if out.ndim > 1 and out.nbytes > _GROUP_NBYTES:
+        row = out.nbytes // len(out)
+        if row > _GROUP_NBYTES and out.ndim > 1:
             for i in range(len(out)):
-                self._fill_run(out[i], start + i * out[i].nbytes)
+                self._fill_run(out[i, ...], start + i * row)
             return
-        items = max(1, _GROUP_NBYTES // self._dtype.itemsize) if out.ndim == 1 else out.size
-        for i in range(0, out.size, items):
-            part = out[i : i + items] if out.ndim == 1 else out
-            run = np.empty(part.shape, self._dtype)
-            at = start + i * self._dtype.itemsize
+        n = max(1, _GROUP_NBYTES // row)
+        for i in range(0, len(out), n):
+            run = np.empty(out[i : i + n].shape, self._dtype)
+            at = start + i * row
             self._array._read_bytes(at, at + run.nbytes, _bytes_of(run))
-            part[...] = run
+            out[i : i + n] = run
 
 
 def _bytes_of(array: Array) -> Array:
