@@ -348,7 +348,7 @@ class Reader(Mapping[str, LazyArray]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the lazy array of that name, or `default`."""
-        return self[name] if name in self else default
+        return self[name] if name in self.index else default
 
     def __repr__(self) -> str:
         state = "closed, " if self._file.closed else ""

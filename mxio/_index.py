@@ -92,7 +92,8 @@ class Index(Mapping[str, Entry]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the entry of that name, or `default`, without looking for names that are close."""
-        return self[name] if name in self else default
+        number = self.handle.find(name) if isinstance(name, str) else -1
+        return default if number < 0 else self.entry(number)
 
     def names(self) -> list[str]:
         """Return all names, in the order of the file."""
