@@ -19,7 +19,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 from mxio._c cimport *
-from mxio.errors import ChecksumError, FormatError, UnsupportedError
+from mxio.errors import ChecksumError, FormatError, UnsupportedError, quote
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *nbytes) except NULL
@@ -46,11 +46,6 @@ cdef uint64_t ALIGNMENT = 64
 
 # ---- failing ---------------------------------------------------------------------------------
 
-cdef str quoted(str name):
-    """The name for a message: escaped, and no longer than a line."""
-    return repr(name) if len(name) <= 120 else repr(name[:100]) + "…"
-
-
 cdef object checksum_error(Index index, uint64_t offset, str what, object where):
     """The entry and the chunk that the offset of a damaged chunk lies in."""
     cdef mxio_entry entry
@@ -62,7 +57,7 @@ cdef object checksum_error(Index index, uint64_t offset, str what, object where)
                 name = text(entry.name, entry.name_nbytes)
                 chunk = (offset - entry.offset) // entry.chunk_nbytes
                 return ChecksumError(
-                    f"{what} in {quoted(name)}, chunk {chunk} at offset {offset} of {where}",
+                    f"{what} in {quote(name)}, chunk {chunk} at offset {offset} of {where}",
                     offset, name, chunk)
     return ChecksumError(f"{what} at offset {offset} of {where}", offset)
 
@@ -273,28 +268,24 @@ cdef class File:
     def open(bytes path not None, name):
         cdef File self = File.__new__(File)
         cdef const char *c_path = path
-        cdef mxio_file *file = NULL
         cdef mxio_err err
         cdef mxio_status status
         self.name = name
         with nogil:
-            status = mxio_file_open(c_path, &file, &err)
+            status = mxio_file_open(c_path, &self._file, &err)
         check(status, &err, name)
-        self._file = file
         return self
 
     @staticmethod
     def create(bytes path not None, name):
         cdef File self = File.__new__(File)
         cdef const char *c_path = path
-        cdef mxio_file *file = NULL
         cdef mxio_err err
         cdef mxio_status status
         self.name = name
         with nogil:
-            status = mxio_file_create(c_path, &file, &err)
+            status = mxio_file_create(c_path, &self._file, &err)
         check(status, &err, name)
-        self._file = file
         return self
 
     @staticmethod
@@ -508,7 +499,7 @@ cdef uint64_t allocate(Index index, list numbers, list dtypes, mxio_segment *seg
         mxio_index_entry(index._index, numbers[i], &entry)
         dtype = dtypes[entry.dtype]
         if isinstance(dtype, Exception):
-            raise UnsupportedError(f"{quoted(text(entry.name, entry.name_nbytes))}: {dtype}")
+            raise UnsupportedError(f"{quote(text(entry.name, entry.name_nbytes))}: {dtype}")
         if entry.nbytes == 0:
             arrays.append(view_of(&entry, dtype, NULL, None))
             continue
@@ -558,7 +549,7 @@ def views(Index index not None, list numbers not None, list dtypes not None,
         mxio_index_entry(index._index, i, &entry)
         dtype = dtypes[entry.dtype]
         if isinstance(dtype, Exception):
-            raise UnsupportedError(f"{quoted(text(entry.name, entry.name_nbytes))}: {dtype}")
+            raise UnsupportedError(f"{quote(text(entry.name, entry.name_nbytes))}: {dtype}")
         if entry.nbytes == 0:
             arrays.append(view_of(&entry, dtype, NULL, None))
         else:
@@ -666,7 +657,7 @@ cdef class Plan:
             array = self._arrays[i]
             entry.name = PyUnicode_AsUTF8AndSize(self._names[i], &nbytes)
             if nbytes > <Py_ssize_t>MXIO_MAX_NAME_NBYTES:
-                raise ValueError(f"{quoted(self._names[i])}: the name is too long")
+                raise ValueError(f"{quote(self._names[i])}: the name is too long")
             entry.name_nbytes = nbytes
             entry.shape = lies.shape = shape
             entry.nbytes = cnp.PyArray_NBYTES(array)
@@ -725,7 +716,7 @@ cdef class Plan:
             status = mxio_index_encode(&self._content, &self._layout, self._checksums,
                                        p + head_nbytes, &err)
         if status == MXIO_INVALID and err.item < self._content.n_entries:
-            raise ValueError(f"{quoted(self._names[err.item])}: {err.what.decode('ascii')}")
+            raise ValueError(f"{quote(self._names[err.item])}: {err.what.decode('ascii')}")
         check(status, &err, "the index")
         head.index_crc = mxio_crc32c(0, p + head_nbytes, head.index_nbytes)
         with nogil:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mxio.errors import FormatError, UnsupportedError
+from mxio.errors import FormatError, UnsupportedError, clip
 
 __all__ = ["KNOWN", "ML_NAMES", "TABLE", "Row", "item_bits", "name_of", "resolve"]
 
@@ -105,7 +105,7 @@ def name_of(dtype: DType) -> str:
         return f"U{dtype.itemsize // 4}"
     elif kind is np.datetime64 or kind is np.timedelta64:
         return dtype.name
-    raise TypeError(f"cannot save dtype {_clip(str(dtype))}; {_remedy(dtype)}")
+    raise TypeError(f"cannot save dtype {clip(str(dtype), 80)}; {_remedy(dtype)}")
 
 
 def item_bits(name: str) -> int | None:
@@ -128,14 +128,14 @@ def resolve(name: str, bits: int) -> DType | UnsupportedError:
     """
     expected = item_bits(name)
     if expected is None:
-        return UnsupportedError(f"unknown dtype {_clip(repr(name))}")
+        return UnsupportedError(f"unknown dtype {clip(repr(name), 80)}")
     if bits != expected:
-        raise FormatError(f"dtype {_clip(name)} with {bits} bits per item, not {expected}")
+        raise FormatError(f"dtype {clip(name, 80)} with {bits} bits per item, not {expected}")
     if name in ML_NAMES:
         return _from_ml_dtypes(name)
     time = _TIME.fullmatch(name)
     if (int(time[1] or 1) if time else expected // 8) > _MAX_INT:
-        return UnsupportedError(f"dtype {_clip(name)} is beyond what NumPy can hold")
+        return UnsupportedError(f"dtype {clip(name, 80)} is beyond what NumPy can hold")
     return np.dtype(name)
 
 
@@ -166,7 +166,3 @@ def _remedy(dtype: DType) -> str:
     if dtype.kind == "T":
         return _REMEDIES["T"]
     return "convert it to one of NumPy's numeric dtypes"
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:40]}…{text[-39:]}"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mxio import _dtype
+from mxio.errors import described, quote
 
 __all__ = ["is_arraylike", "to_host"]
 
@@ -57,7 +58,7 @@ def to_host(obj: object, name: str) -> tuple[Array, str]:
         host, dtype = _host(obj)
         return host, dtype or _dtype.name_of(host.dtype)
     except TypeError as exc:
-        at = _clip(repr(_clip(name))) if name else "the array"
+        at = quote(name) if name else "the array"
         raise TypeError(f"{at}: {exc}") from exc.__cause__
 
 
@@ -81,7 +82,7 @@ def _host(obj: Any) -> tuple[Array, str]:
         return _made(obj, lambda: np.asarray(memoryview(obj))), ""
     if _has(obj, "__dlpack__"):
         return _from_dlpack(obj), ""
-    raise TypeError(f"cannot save {_a(obj)}; use an array")
+    raise TypeError(f"cannot save {described(obj)}; use an array")
 
 
 def _from_torch(tensor: Any, torch: Any) -> tuple[Array, str]:
@@ -102,7 +103,7 @@ def _from_torch(tensor: Any, torch: Any) -> tuple[Array, str]:
     elif dtype not in _TORCH and dtype not in _TORCH_AND_NUMPY:
         refusal = f"of dtype torch.{dtype}; use .view(torch.uint8)"
     if refusal:
-        raise TypeError(f"cannot save {_a(tensor)} {refusal}")
+        raise TypeError(f"cannot save {described(tensor)} {refusal}")
 
     bits, carrier, name = _TORCH.get(dtype, ("", None, ""))
 
@@ -119,7 +120,7 @@ def _from_torch(tensor: Any, torch: Any) -> tuple[Array, str]:
 def _from_mxnet(obj: Any) -> tuple[Array, str]:
     stype = getattr(obj, "stype", "default")
     if stype != "default":
-        raise TypeError(f"cannot save {_a(obj)} of stype {stype}; use .tostype('default')")
+        raise TypeError(f"cannot save {described(obj)} of stype {stype}; use .tostype('default')")
     host = _made(obj, obj.asnumpy)
     if host.dtype == _MXNET_BFLOAT16:
         return host.view(np.uint16), "bfloat16"
@@ -130,7 +131,7 @@ def _from_dlpack(obj: Any) -> Array:
     device = _made_of(obj, lambda: obj.__dlpack_device__()[0])
     if device not in _READABLE:
         raise TypeError(
-            f"cannot save {_a(obj)} on DLPack's device {int(device)}; copy it to the CPU"
+            f"cannot save {described(obj)} on DLPack's device {int(device)}; copy it to the CPU"
         )
     return _made(obj, lambda: np.from_dlpack(obj))
 
@@ -139,7 +140,9 @@ def _made(obj: object, make: Callable[[], object]) -> Array:
     """Return the array that another library makes of an object, or say that it does not."""
     host = _made_of(obj, make)
     if not isinstance(host, np.ndarray):
-        raise TypeError(f"cannot save {_a(obj)}: it gives {_a(host)}; convert it to an array")
+        raise TypeError(
+            f"cannot save {described(obj)}: it gives {described(host)}; convert it to an array"
+        )
     return host
 
 
@@ -150,7 +153,7 @@ def _made_of(obj: object, make: Callable[[], Any]) -> Any:
         raise
     except Exception as exc:
         raise TypeError(
-            f"cannot save {_a(obj)}: it gives no array, but {type(exc).__name__}; "
+            f"cannot save {described(obj)}: it gives no array, but {type(exc).__name__}; "
             "convert it to an array of NumPy's"
         ) from exc
 
@@ -170,15 +173,3 @@ def _has_buffer(obj: Any) -> bool:
     except (BufferError, ValueError):  # there, and closed or released: `to_host` says so
         return True
     return True
-
-
-def _a(value: object) -> str:
-    kind = type(value)
-    name = kind.__qualname__
-    if kind.__module__ != "builtins":
-        name = f"{kind.__module__}.{name}"
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {_clip(name)}"
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:100]}…{text[-99:]}"

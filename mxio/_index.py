@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mxio import _core, _dtype
-from mxio.errors import EntryError, UnsupportedError
+from mxio.errors import EntryError, UnsupportedError, quote
 
 __all__ = ["Entry", "Index"]
 
@@ -105,7 +105,7 @@ class Index(Mapping[str, Entry]):
             raise TypeError(f"a name is a str, not {type(name).__name__}")
         number = self.handle.find(name)
         if number < 0:
-            raise EntryError(f"no entry {_quote(name)} in {self._where}{self._hint(name)}")
+            raise EntryError(f"no entry {quote(name)} in {self._where}{self._hint(name)}")
         return number
 
     def numbers(self, names: Iterable[str]) -> list[int]:
@@ -124,7 +124,7 @@ class Index(Mapping[str, Entry]):
         """Return an entry's NumPy dtype, or raise UnsupportedError that says what is missing."""
         found = self.dtypes[self.handle.entry(entry.number)[1]]
         if isinstance(found, UnsupportedError):
-            raise UnsupportedError(f"{_quote(entry.name)} in {self._where}: {found}")
+            raise UnsupportedError(f"{quote(entry.name)} in {self._where}: {found}")
         return found
 
     def _hint(self, name: str) -> str:
@@ -137,12 +137,7 @@ class Index(Mapping[str, Entry]):
         names = [found for found in self.names() if len(found) <= _SUGGEST_LENGTH_AT_MOST]
         close = difflib.get_close_matches(name[:_SUGGEST_LENGTH_AT_MOST], names, 3)
         if close:
-            return ": did you mean " + " or ".join(map(_quote, close)) + "?"
+            return ": did you mean " + " or ".join(map(quote, close)) + "?"
         some = self.names()[:5]
         more = ", …" if len(self) > 5 else ""
-        return f", which holds {len(self)}: " + ", ".join(map(_quote, some)) + more
-
-
-def _quote(name: str) -> str:
-    """Quote a name for a message: escaped, and no longer than a line."""
-    return repr(name) if len(name) <= 120 else repr(name[:100]) + "…"
+        return f", which holds {len(self)}: " + ", ".join(map(quote, some)) + more

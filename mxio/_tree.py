@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from mxio.errors import FormatError, UnsupportedError
+from mxio.errors import FormatError, UnsupportedError, clip, described, quote
 
 __all__ = ["JSON", "decode_metadata", "encode_metadata", "flatten", "unflatten"]
 
@@ -88,7 +88,7 @@ def flatten(
     _check_names(walk.names)
     if len(set(walk.names)) < len(walk.names):
         twice = Counter(walk.names).most_common(1)[0][0]
-        raise ValueError(f"two arrays get the name {_quote(twice)}; rename a key on their way")
+        raise ValueError(f"two arrays get the name {quote(twice)}; rename a key on their way")
     return walk.names, walk.arrays, structure
 
 
@@ -123,7 +123,7 @@ class _Walk:
             self.arrays.append(value)
             return "array"
         if kind is None:
-            raise TypeError(f"{_at(path)}cannot save {_a(value)}; {_remedy(value)}")
+            raise TypeError(f"{_at(path)}cannot save {described(value)}; {_remedy(value)}")
         if kind not in ("list", "tuple", "dict"):
             return _plain_node(value, kind, path)
         if depth == _MAX_DEPTH:
@@ -182,7 +182,7 @@ def _plain_key(key: object, path: str) -> Key:
     remedy = "use a str, an int, a bool or None"
     if isinstance(key, (np.integer, np.bool_)):
         remedy = f"use {'int' if isinstance(key, np.integer) else 'bool'}(key)"
-    raise TypeError(f"{_at(path)}cannot save a dict with {_a(key)} as a key; {remedy}")
+    raise TypeError(f"{_at(path)}cannot save a dict with {described(key)} as a key; {remedy}")
 
 
 def _key_node(key: Key, path: str) -> object:
@@ -218,15 +218,14 @@ def _check_names(names: list[str]) -> None:
         return
     for name in names:
         if "\0" in name:
-            raise ValueError(f"{_quote(name)}: a name cannot hold a NUL")
+            raise ValueError(f"{quote(name)}: a name cannot hold a NUL")
         try:
             nbytes = len(name.encode())
         except UnicodeEncodeError:
-            raise ValueError(f"{_quote(name)}: a name cannot hold a lone surrogate") from None
+            raise ValueError(f"{quote(name)}: a name cannot hold a lone surrogate") from None
         if nbytes > _MAX_NAME_NBYTES:
             raise ValueError(
-                f"{_quote(name)}: a name has at most {_MAX_NAME_NBYTES} bytes of UTF-8, "
-                f"not {nbytes}"
+                f"{quote(name)}: a name has at most {_MAX_NAME_NBYTES} bytes of UTF-8, not {nbytes}"
             )
 
 
@@ -324,7 +323,7 @@ class _Build:
             raise FormatError(f"the structure has more arrays than the {number} of the file")
         name = self._names[number]
         if name != path:
-            raise FormatError(f"the entry {_quote(name)} is {_quote(path)} in the structure")
+            raise FormatError(f"the entry {quote(name)} is {quote(path)} in the structure")
         self.taken = number + 1
         return self._arrays[number]
 
@@ -333,8 +332,8 @@ def _only(node: dict[str, Any], path: str) -> tuple[str, Any]:
     """Return the one key of an object, which says what the object is, and what it holds."""
     for word in node:
         if word not in _WORDS:
-            where = f" at {_quote(path)}" if path else ""
-            raise UnsupportedError(f"the structure{where} has the unknown key {_quote(word)}")
+            where = f" at {quote(path)}" if path else ""
+            raise UnsupportedError(f"the structure{where} has the unknown key {quote(word)}")
     if len(node) != 1:
         raise _bad(path, f"an object with {len(node)} keys")
     return next(iter(node.items()))
@@ -383,7 +382,7 @@ def _fits_a_word(node: Any) -> bool:
 
 
 def _bad(path: str, clause: str) -> FormatError:
-    return FormatError(f"the structure{f' at {_quote(path)}' if path else ''} has {clause}")
+    return FormatError(f"the structure{f' at {quote(path)}' if path else ''} has {clause}")
 
 
 # ---- metadata --------------------------------------------------------------------------------
@@ -394,7 +393,7 @@ def encode_metadata(metadata: Mapping[str, JSON] | None) -> bytes:
     if metadata is None:
         return b""
     if not isinstance(metadata, Mapping):
-        raise TypeError(f"metadata is a dict of JSON values, not {_a(metadata)}")
+        raise TypeError(f"metadata is a dict of JSON values, not {described(metadata)}")
     plain = _plain(metadata, "metadata", 0)
     return _dumps(plain) if plain else b""
 
@@ -410,37 +409,37 @@ def decode_metadata(data: bytes) -> dict[str, JSON]:
 def _plain(value: Any, where: str, depth: int) -> JSON:
     """Return a JSON value without subclasses; `where` is what to call it."""
     if isinstance(value, np.generic):  # before float: numpy.float64 is one
-        raise TypeError(f"{_clip(where)} cannot be {_a(value)}; use .item()")
+        raise TypeError(f"{clip(where)} cannot be {described(value)}; use .item()")
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         if _PAIR.search(value):
-            raise ValueError(f"{_clip(where)} cannot be a str with a surrogate pair in it")
+            raise ValueError(f"{clip(where)} cannot be a str with a surrogate pair in it")
         return str.__str__(value)
     if isinstance(value, int):
         if abs(value) >= _TOO_LARGE:
-            raise ValueError(f"{_clip(where)} has more than {_MAX_DIGITS} digits")
+            raise ValueError(f"{clip(where)} has more than {_MAX_DIGITS} digits")
         return int.__int__(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{_clip(where)} is {float.__repr__(value)}, which JSON cannot say")
+            raise ValueError(f"{clip(where)} is {float.__repr__(value)}, which JSON cannot say")
         return float.__float__(value)
     if not isinstance(value, (list, tuple, Mapping)):
         remedy = ".tolist()" if isinstance(value, np.ndarray) else "JSON values"
-        raise TypeError(f"{_clip(where)} cannot be {_a(value)}; use {remedy}")
+        raise TypeError(f"{clip(where)} cannot be {described(value)}; use {remedy}")
     if depth == _MAX_DEPTH:
-        raise ValueError(f"{_clip(where)} is nested more than {_MAX_DEPTH} deep")
+        raise ValueError(f"{clip(where)} is nested more than {_MAX_DEPTH} deep")
     if not isinstance(value, Mapping):
         return [_plain(item, f"{where}[{n}]", depth + 1) for n, item in enumerate(value)]
     plain: dict[str, JSON] = {}
     for key, item in value.items():
         if not isinstance(key, str):
-            raise TypeError(f"a key of {_clip(where)} cannot be {_a(key)}; use a str")
-        name = f"{where}[{_quote(key)}]"
+            raise TypeError(f"a key of {clip(where)} cannot be {described(key)}; use a str")
+        name = f"{where}[{quote(key)}]"
         if _PAIR.search(key):
-            raise ValueError(f"the key of {_clip(name)} has a surrogate pair in it")
+            raise ValueError(f"the key of {clip(name)} has a surrogate pair in it")
         if key in plain:
-            raise ValueError(f"{_clip(name)} is there twice, as plain str")
+            raise ValueError(f"{clip(name)} is there twice, as plain str")
         plain[str.__str__(key)] = _plain(item, name, depth + 1)
     return plain
 
@@ -500,20 +499,4 @@ def _parse(data: bytes, what: str, brackets: int) -> Any:
 
 
 def _at(path: str) -> str:
-    return f"{_quote(path)}: " if path else ""
-
-
-def _quote(text: str) -> str:
-    return _clip(repr(text if len(text) <= 200 else f"{text[:100]}…{text[-99:]}"))
-
-
-def _a(value: object) -> str:
-    kind = type(value)
-    name = kind.__qualname__
-    if kind.__module__ != "builtins":
-        name = f"{kind.__module__}.{name}"
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {_clip(name)}"
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:100]}…{text[-99:]}"
+    return f"{quote(path)}: " if path else ""

@@ -85,3 +85,25 @@ class EntryError(MXIOError, KeyError):
     def __str__(self) -> str:
         # KeyError would print the repr of the sentence.
         return Exception.__str__(self)
+
+
+# ---- words for messages: what comes from a file or a caller is escaped and never long -----
+
+
+def clip(text: str, length: int = 200) -> str:
+    """Return a text with its middle left out where it is longer than a few lines."""
+    return text if len(text) <= length else f"{text[: length // 2]}…{text[-(length // 2 - 1) :]}"
+
+
+def quote(text: str) -> str:
+    """Return a name in quotes, escaped."""
+    return clip(repr(clip(text)))
+
+
+def described(value: object) -> str:
+    """Return what a value is: ``a set``, ``an mxio.Reader``."""
+    kind = type(value)
+    name = kind.__qualname__
+    if kind.__module__ != "builtins":
+        name = f"{kind.__module__}.{name}"
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {clip(name)}"
