@@ -9,14 +9,14 @@ without dimensions here, because programs written for MXNet say ``x.sum().asscal
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from mxio import _dtype
 from mxio.context import Context, cpu, current_context
+from mxio.errors import UnsupportedError
 
 __all__ = ["NDArray", "dtype_of", "wrap"]
 
@@ -145,12 +145,15 @@ def dtype_of(dtype: Any) -> np.dtype[Any]:
     """Return a dtype by any of its names; None means float32, MXNet's default."""
     name: Any = np.float32 if dtype is None else dtype
     try:
-        found: np.dtype[Any] = np.dtype(name)
+        return np.dtype(name)
     except TypeError:
-        with suppress(ImportError):
-            import_module("ml_dtypes")  # teaches NumPy the name 'bfloat16' and others
-        found = np.dtype(name)
-    return found
+        item_bits = _dtype.item_bits(name) if isinstance(name, str) else None
+        if item_bits is None:
+            raise
+        found = _dtype.resolve(name, item_bits)  # bfloat16 and others, if they can be had
+        if isinstance(found, UnsupportedError):
+            raise found from None
+        return found
 
 
 def _restore(cls: type[NDArray], array: np.ndarray[Any, Any], ctx: Context) -> NDArray:
