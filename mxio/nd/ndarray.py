@@ -145,7 +145,8 @@ def dtype_of(dtype: Any) -> np.dtype[Any]:
     """Return a dtype by any of its names; None means float32, MXNet's default."""
     name: Any = np.float32 if dtype is None else dtype
     try:
-        return np.dtype(name)
+        known: np.dtype[Any] = np.dtype(name)
+        return known
     except TypeError:
         item_bits = _dtype.item_bits(name) if isinstance(name, str) else None
         if item_bits is None:
