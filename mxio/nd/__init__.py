@@ -73,7 +73,7 @@ def save(fname: str | os.PathLike[str], data: Any, *, sync: bool = True) -> None
 
 
 def load(fname: str | os.PathLike[str], *, mmap: bool = False, verify: bool | None = None) -> Any:
-    """Load what `save`, MXNet or ``mxio.save`` wrote.
+    """Load what `save` or ``mxio.save`` wrote.
 
     Parameters
     ----------
