@@ -426,6 +426,12 @@ static mxio_status move(mxio_file *file, const mxio_segment *segments,
                         mxio_err *err) {
     job j = {0};
     unsigned threads = 1;
+    for (uint64_t i = 0; i < n; i++) {
+        if (segments[i].nbytes == 0 || segments[i].chunk_nbytes == 0) {
+            FAIL(err, MXIO_INVALID, MXIO_NOWHERE, i,
+                 "a segment has no bytes or no chunks");
+        }
+    }
     j.file = file;
     j.segments = segments;
     j.n_segments = n;

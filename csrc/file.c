@@ -21,7 +21,7 @@
 /* Enough for head and index of most files in one read. */
 enum { FIRST_READ_NBYTES = 65536 };
 
-static const char NOT_A_FILE[] = "it is neither a file nor a folder";
+static const char NOT_A_FILE[] = "it is a device, a pipe or a socket, not a file";
 
 struct mxio_file {
     int fd;              /* -1: memory                                      */

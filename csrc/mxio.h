@@ -312,7 +312,8 @@ typedef struct mxio_io_opts {
 } mxio_io_opts;
 
 /* Moves segments [cursor->segment, n) until done or until max_nbytes.  A
- * NULL cursor means from the start.  No piece is longer than max_nbytes if that
+ * NULL cursor means from the start, NULL opts one thread and no flags.
+ * MXIO_INVALID: a segment without bytes, or a strided one to read.  No piece is longer than max_nbytes if that
  * is MXIO_PIECE_NBYTES or more and no chunk is longer.
  *
  * On MXIO_CHECKSUM, err->item is the segment, err->offset the file offset of

@@ -108,9 +108,13 @@ def save(
     arrays : array, list, tuple, dict or a tree of them
         Leaves are anything array-like (NumPy, PyTorch on the CPU, JAX, …) in any
         memory layout, and bool, int, float, str, bytes, None. Keys are str, int,
-        bool or None. Another thread that changes an array meanwhile makes the
+        bool or None. What comes back is of plain types: subclasses of list, dict,
+        int and the like as list, dict, int; arrays as numpy.ndarray in this
+        machine's byte order; NumPy scalars as arrays without dimensions (save
+        ``x.item()`` for a plain number). Another thread that changes an array meanwhile makes the
         file fail its checksums.
     metadata : mapping of str to JSON values, optional
+        Read it again with ``mxio.open(path).metadata``.
     sync : bool, default True
         False leaves it to the system when the bytes reach the disk: faster, still
         all or nothing for everyone who reads, but a power cut may lose the file.
@@ -122,7 +126,9 @@ def save(
     TypeError, ValueError
         Something cannot be saved: named, before anything is written.
     OSError
-        The system said no; nothing is left behind.
+        The system said no; nothing is left behind. (Only a process that is killed
+        leaves its temporary file, ``.NAME.mxio-….tmp`` beside `path`: it is safe to
+        delete once that process is gone.)
 
     Examples
     --------
@@ -200,6 +206,7 @@ def load(
     Parameters
     ----------
     source : str, os.PathLike, bytes-like or binary file object
+        A file object is read from where it stands to its end.
     names : iterable of str, optional
         Only these entries, as a flat dict in the order given.
     mmap : bool, default False

@@ -130,6 +130,9 @@ class Index(Mapping[str, Entry]):
     def _hint(self, name: str) -> str:
         if not len(self):
             return ", which holds no arrays"
+        inside = sum(found.startswith(f"{name}/") for found in self.names())
+        if inside:
+            return f": it is a group of {inside} arrays, whose names begin with {quote(f'{name}/')}"
         if len(self) > _SUGGEST_FROM_AT_MOST:
             return f", which holds {len(self)} arrays"
         import difflib  # only to help: 1 ms that every import would pay

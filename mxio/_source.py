@@ -8,6 +8,7 @@ Nothing here looks at contents.
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
@@ -54,6 +55,8 @@ def open_source(source: Source) -> _core.File:
     """
     if isinstance(source, (str, os.PathLike)):
         return _core.File.open(*_encode(source))
+    if isinstance(source, io.TextIOBase):
+        raise TypeError("a file object must be opened in binary mode: open(path, 'rb')")
     if _has_buffer(source):
         return _core.File.memory(cast(Any, source), "<bytes>")
     if not isinstance(source, Readable):
@@ -94,6 +97,8 @@ def create(path: Path) -> _core.File:
 
 def writer_of(target: Writable) -> Callable[[bytes | memoryview], None]:
     """Return a function that writes all of what it is given to a file object."""
+    if isinstance(target, io.TextIOBase):
+        raise TypeError("a file object must be opened in binary mode: open(path, 'wb')")
 
     def write(data: bytes | memoryview) -> None:
         left = memoryview(data)

@@ -246,6 +246,10 @@ _REMEDIES: tuple[tuple[Any, str], ...] = (
 def _remedy(value: object) -> str:
     if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
         return "use dataclasses.asdict(...)"
+    if hasattr(value, "state_dict"):  # torch's modules and optimizers
+        return "use .state_dict()"
+    if hasattr(value, "bit_generator"):  # numpy.random.Generator
+        return "use .bit_generator.state"
     if hasattr(value, "toarray"):  # scipy.sparse
         return "use .toarray(), or save its arrays one by one"
     return next(remedy for types, remedy in _REMEDIES if isinstance(value, types))

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A program that reads one array of float32 from a file and prints its sum:
- * what it takes to use csrc/ without Python.  Also in docs/DESIGN.md.
+ * what it takes to use csrc/ without Python.
+ *
+ *     cc -std=c99 -Icsrc tests/embed.c csrc/[a-z]*.c -lpthread
  */
 #include "mxio.h"
 
@@ -14,6 +16,7 @@ int main(int argc, char **argv) {
     mxio_file *file = NULL;
     mxio_index *index = NULL;
     mxio_entry entry;
+    mxio_dtype dtype;
     mxio_segment segment;
     double sum = 0;
     if (argc != 3 || mxio_file_open(argv[1], &file, &err) != MXIO_OK
@@ -25,10 +28,19 @@ int main(int argc, char **argv) {
         return 3;
     }
     mxio_index_entry(index, i, &entry);
+    mxio_index_dtype(index, entry.dtype, &dtype);
+    if (dtype.name_nbytes != 7 || memcmp(dtype.name, "float32", 7) != 0) {
+        return 4;
+    }
     float *x = mxio_memory_new(entry.nbytes);
-    mxio_entry_segment(index, &entry, x, &segment);
-    if (x == NULL
-        || mxio_read(file, &segment, 1, NULL, NULL, &err) != MXIO_OK) {
+    if (x == NULL) {
+        return 5;
+    }
+    if (entry.nbytes > 0) { /* an empty array has nothing to read */
+        mxio_entry_segment(index, &entry, x, &segment);
+    }
+    if (entry.nbytes > 0
+        && mxio_read(file, &segment, 1, NULL, NULL, &err) != MXIO_OK) {
         fprintf(stderr, "%s at offset %llu\n", err.what,
                 (unsigned long long)err.offset);
         return 1;

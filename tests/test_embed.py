@@ -38,6 +38,15 @@ def test_the_c_files_build_without_a_warning_and_read_a_file(program: Path, tmp_
     assert done.stdout == f"weights: 2 dims, sum {float(x.astype(np.float64).sum()):g}\n"
 
 
+def test_a_c_program_reads_an_empty_array_and_refuses_another_dtype(
+    program: Path, tmp_path: Path
+) -> None:
+    mxio.save(tmp_path / "x.mxio", {"empty": np.zeros((0, 3), np.float32), "long": np.ones(3)})
+    done = subprocess.run([program, tmp_path / "x.mxio", "empty"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "empty: 2 dims, sum 0\n")
+    assert subprocess.run([program, tmp_path / "x.mxio", "long"]).returncode == 4
+
+
 def test_a_c_program_is_told_of_damage(program: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.mxio"
     mxio.save(path, {"weights": np.ones(9, np.float32)})

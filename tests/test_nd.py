@@ -650,3 +650,21 @@ def test_a_tuple_saved_by_mxio_loads_as_a_list(here):
     mxio.save("f", (np.ones(1), np.zeros(1)))
     assert [type(x) for x in nd.load("f")] == [nd.NDArray, nd.NDArray]
     assert type(nd.load("f")) is list
+
+
+def test_reshape_keeps_a_dimension_at_0_and_refuses_what_it_does_not_know():
+    x = nd.arange(12).reshape((3, 4))
+    assert x.reshape((0, -1)).shape == (3, 4)
+    assert x.reshape(0, 2, 2).shape == (3, 2, 2)
+    assert x.reshape(-1).shape == x.reshape(shape=(-1,)).shape == (12,)
+    assert nd.zeros((0, 3)).reshape((0, 5)).shape == (0, 5)
+    for codes in ((-2,), (-3, 0), (-4, 1, 3, 4)):
+        with pytest.raises(ValueError, match="codes below -1"):
+            x.reshape(codes)
+
+
+def test_a_word_that_numpy_has_is_pointed_to():
+    with pytest.raises(AttributeError, match=r"numpy\.exp takes NDArrays"):
+        nd.exp(nd.zeros(1))
+    with pytest.raises(AttributeError, match="no attribute 'softrelu'"):
+        _ = nd.softrelu

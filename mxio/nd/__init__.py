@@ -276,3 +276,9 @@ def _apart(items: Collection[np.ndarray[Any, Any]]) -> list[NDArray]:
             seen.add(start)
         arrays.append(array)
     return arrays
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("_") and hasattr(np, name):
+        raise AttributeError(f"mxio.nd has no {name!r}, but numpy.{name} takes NDArrays")
+    raise AttributeError(f"module 'mxio.nd' has no attribute {name!r}")

@@ -130,6 +130,24 @@ class NDArray(np.ndarray[Any, np.dtype[Any]]):
         np.copyto(other, self, casting="unsafe")
         return other
 
+    def reshape(self, *shape: Any, **kwargs: Any) -> Any:
+        """Reshape as NumPy does; 0 keeps the dimension that stands there, as in MXNet.
+
+        Raises
+        ------
+        ValueError
+            For MXNet's codes below -1, which NumPy would take for -1.
+        """
+        given = shape[0] if len(shape) == 1 else shape or kwargs.pop("shape", ())
+        dims = [int(dim) for dim in (given if isinstance(given, (tuple, list)) else (given,))]
+        if min(dims, default=0) < -1:
+            raise ValueError(f"reshape{tuple(dims)}: codes below -1 are not known; give the dims")
+        if self.size:
+            dims = [
+                self.shape[i] if dim == 0 and i < self.ndim else dim for i, dim in enumerate(dims)
+            ]
+        return super().reshape(dims, **kwargs)
+
     def wait_to_read(self) -> None:
         """Do nothing: the values are always there."""
 
