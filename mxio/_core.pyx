@@ -266,27 +266,11 @@ cdef class File:
 
     @staticmethod
     def open(bytes path not None, name):
-        cdef File self = File.__new__(File)
-        cdef const char *c_path = path
-        cdef mxio_err err
-        cdef mxio_status status
-        self.name = name
-        with nogil:
-            status = mxio_file_open(c_path, &self._file, &err)
-        check(status, &err, name)
-        return self
+        return opened(path, name, False)
 
     @staticmethod
     def create(bytes path not None, name):
-        cdef File self = File.__new__(File)
-        cdef const char *c_path = path
-        cdef mxio_err err
-        cdef mxio_status status
-        self.name = name
-        with nogil:
-            status = mxio_file_create(c_path, &self._file, &err)
-        check(status, &err, name)
-        return self
+        return opened(path, name, True)
 
     @staticmethod
     def memory(buffer, name):
@@ -479,6 +463,20 @@ cdef class File:
             self._read(segments + skip, n - skip, MXIO_ZEROS, 1, None)
         finally:
             free(segments)
+
+
+cdef File opened(bytes path, object name, bint new):
+    """A file for reading, or a new one for writing."""
+    cdef File self = File.__new__(File)
+    cdef const char *c_path = path
+    cdef mxio_err err
+    cdef mxio_status status
+    self.name = name
+    with nogil:
+        status = (mxio_file_create(c_path, &self._file, &err) if new
+                  else mxio_file_open(c_path, &self._file, &err))
+    check(status, &err, name)
+    return self
 
 
 cdef uint64_t allocate(Index index, list numbers, list dtypes, mxio_segment *segments,
