@@ -34,7 +34,7 @@ LEVELS: list[list[str]] = [
     ["_dtype", "_index", "_sparse", "_tree"],
     ["_host", "_source"],
     ["formats.native", "formats.mxnet", "formats.safetensors", "formats"],
-    ["_lazy", "_stream", "_file"],
+    ["_lazy", "_stream", "_reader", "_file", "_copy"],
     ["nd.ndarray", "nd.random", "nd"],
     ["", "cli", "__main__"],
 ]
