@@ -21,9 +21,9 @@ from mxio._structure import Plain, structure_of
 from mxio.errors import FormatError, quote
 
 if TYPE_CHECKING:
-    from mxio._file import Reader
     from mxio._index import Entry
     from mxio._lazy import LazyArray
+    from mxio._reader import Reader
 
 __all__ = ["ArrayChange", "Diff", "PlainChange", "compare", "require_copy"]
 
@@ -92,7 +92,7 @@ class Diff(NamedTuple):
     n_equal : int
         How many arrays are equal bit for bit.
     plain : list of PlainChange
-        Plain values of the trees.
+        Plain values of the trees, and the kinds and shapes of sparse arrays.
     structure : list of PlainChange
         Containers that are not the same, as ``list``, ``tuple``, ``dict``; None: the arrays
         that would be in it are not put together.
@@ -475,7 +475,8 @@ def _structures(
         kinds = first.kinds.get(path), second.kinds.get(path)
         if kinds[0] != kinds[1] and (None not in kinds or path in around):
             structure.append(PlainChange(path, kinds))
-    return structure, _plain_changes(_by_path(first.plain), _by_path(second.plain))
+    plain = (_by_path([*found.plain, *found.sparse]) for found in (first, second))
+    return structure, _plain_changes(*plain)
 
 
 def _by_path(plain: list[Plain]) -> dict[str, Plain]:

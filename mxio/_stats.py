@@ -18,7 +18,7 @@ import numpy as np
 from mxio._pieces import PIECE_NBYTES, blocks, regions
 
 if TYPE_CHECKING:
-    from mxio._file import Reader
+    from mxio._reader import Reader
 
 __all__ = ["Stats", "stats"]
 

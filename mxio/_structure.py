@@ -47,6 +47,8 @@ class Structure(NamedTuple):
         ``one array``, ``list of 3 arrays``, ``tree of 3 arrays and 2 plain values``, …
     plain : list of Plain
         In the order of the tree.
+    sparse : list of Plain
+        The same for sparse arrays: kind and shape, which their parts do not tell.
     kinds : dict of str to str
         The path of each container → ``list``, ``tuple`` or ``dict``; of one array alone
         '' → ``array``.
@@ -54,6 +56,7 @@ class Structure(NamedTuple):
 
     words: str
     plain: list[Plain]
+    sparse: list[Plain]
     kinds: dict[str, str]
 
 
@@ -66,19 +69,23 @@ def structure_of(index: Index) -> Structure:
     ...     structure_of(f.index).words
     'tree of 1 array and 1 plain value'
     """
-    n_arrays = _count(len(index), "array")
     if index.structure == b'"array"':
-        return Structure("one array", [], {"": "array"})
+        return Structure("one array", [], [], {"": "array"})
     if index.structure in (b'"list"', b'"tuple"', b'"dict"'):
         word = index.structure[1:-1].decode()
-        return Structure(f"{word} of {n_arrays}", [], {"": word})
+        return Structure(f"{word} of {_count(len(index), 'array')}", [], [], {"": word})
     names = index.names()
     _tree.unflatten(index.structure, names, names)
-    plain: list[Plain] = []
-    kinds: dict[str, str] = {}
-    _walk(json.loads(index.structure)["tree"], (), plain, kinds)
-    values = f" and {_count(len(plain), 'plain value')}" if plain else ""
-    return Structure(f"tree of {n_arrays}{values}", plain, kinds)
+    found = Structure("", [], [], {})
+    n_dense = _walk(json.loads(index.structure)["tree"], (), found)
+    counts = (
+        (n_dense, "array"),
+        (len(found.sparse), "sparse array"),
+        (len(found.plain), "plain value"),
+    )
+    words = [_count(n, noun) for n, noun in counts if n] or ["nothing"]
+    last = " and ".join(words[-2:])
+    return found._replace(words=f"tree of {', '.join([*words[:-2], last])}")
 
 
 def _count(n: int, noun: str) -> str:
@@ -89,18 +96,21 @@ def _word_of(node: Any) -> tuple[str, Any]:
     return next(iter(node.items())) if type(node) is dict else ("", None)
 
 
-def _walk(node: Any, path: tuple[str, ...], plain: list[Plain], kinds: dict[str, str]) -> None:
+def _walk(node: Any, path: tuple[str, ...], found: Structure) -> int:
+    """Note what is in a node, and return the number of its dense arrays."""
     if node == "array":
-        return
+        return 1
     word, content = _word_of(node)
     if word in ("list", "tuple", "dict"):
-        kinds["/".join(path)] = word
+        found.kinds["/".join(path)] = word
         pairs = content if word == "dict" else enumerate(content)
-        for key, item in pairs:
-            _walk(item, (*path, key if type(key) is str else _shown(key)), plain, kinds)
-    else:
-        text = json.dumps(node, separators=(",", ":"))
-        plain.append(Plain("/".join(path), text, _shown(node)))
+        return sum(
+            _walk(item, (*path, key if type(key) is str else _shown(key)), found)
+            for key, item in pairs
+        )
+    plain = Plain("/".join(path), json.dumps(node, separators=(",", ":")), _shown(node))
+    (found.sparse if type(content) is list else found.plain).append(plain)
+    return 0
 
 
 def _shown(node: Any) -> str:

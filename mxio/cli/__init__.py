@@ -15,6 +15,7 @@ import argparse
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -33,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     message = ""
     try:
         try:
-            return _run(argv)
+            with warnings.catch_warnings():
+                warnings.simplefilter("once", mxio.errors.FormatWarning)
+                warnings.showwarning = _warn
+                return _run(argv)
         finally:
             print(end="", flush=True)
     except KeyboardInterrupt:
@@ -48,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if message:
         print(f"mxio: {printable(message)}", file=sys.stderr)
     return status
+
+
+def _warn(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+    print(f"mxio: {printable(str(message))}", file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -77,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
         )
         made.set_defaults(run=run)
         made.add_argument("--json", action="store_true", help="print one JSON document")
+        if name != "tutorial":
+            made.add_argument(
+                "--encoding", help="of the names in MXNet's files, where they are not UTF-8"
+            )
         return made
 
     ls = command(

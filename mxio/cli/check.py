@@ -39,7 +39,7 @@ def verify(args: argparse.Namespace) -> int:
     status = 0
     files = []
     for path in args.files:
-        found = _verify(path)
+        found = _verify(path, args.encoding)
         status = max(status, {"damaged": 1, "error": 2}.get(found["state"], 0))
         files.append(found)
         if not args.json:
@@ -51,14 +51,14 @@ def verify(args: argparse.Namespace) -> int:
     return status
 
 
-def _verify(path: str) -> dict[str, Any]:
+def _verify(path: str, encoding: str | None) -> dict[str, Any]:
     found: dict[str, Any] = {"file": path, "state": "error", "format": None}
     try:
         with Progress(f"verify {path}") as progress:
-            damages = mxio.verify(path, progress=progress)
+            damages = mxio.verify(path, progress=progress, encoding=encoding)
         found["damages"] = [damage._asdict() for damage in damages]
         found["state"] = "damaged" if damages else "sound"
-        found.update(_what_is_checked(path))
+        found.update(_what_is_checked(path, encoding))
         if not damages and found["checksums"] is None:
             found["state"] = "structure only"
     except (mxio.MXIOError, OSError) as error:
@@ -66,9 +66,9 @@ def _verify(path: str) -> dict[str, Any]:
     return found
 
 
-def _what_is_checked(path: str) -> dict[str, Any]:
+def _what_is_checked(path: str, encoding: str | None) -> dict[str, Any]:
     try:
-        with mxio.open(path) as reader:
+        with mxio.open(path, encoding=encoding) as reader:
             index = reader.index
             entries = map(index.entry, range(len(index)))
             nbytes = sum(entry.nbytes for entry in entries if entry.alias_of is None)
@@ -106,8 +106,8 @@ def _print_verified(found: dict[str, Any]) -> None:
 def diff(args: argparse.Namespace) -> int:
     """Carry out ``mxio diff``."""
     with (
-        mxio.open(args.a) as a,
-        mxio.open(args.b) as b,
+        mxio.open(args.a, encoding=args.encoding) as a,
+        mxio.open(args.b, encoding=args.encoding) as b,
         Progress(f"diff {args.a} {args.b}") as progress,
     ):
         found = compare(a, b, rtol=args.rtol, atol=args.atol, progress=progress)

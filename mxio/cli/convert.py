@@ -13,6 +13,7 @@ import numpy as np
 import mxio
 from mxio import _dtype
 from mxio._diff import is_floating, require_copy
+from mxio._structure import Plain, structure_of
 from mxio.cli.show import select
 from mxio.cli.terminal import (
     FORMATS,
@@ -23,6 +24,7 @@ from mxio.cli.terminal import (
     printable,
     size_of,
 )
+from mxio.errors import quote
 
 __all__ = ["convert"]
 
@@ -43,7 +45,10 @@ def convert(args: argparse.Namespace) -> int:
     dtype = _floating(args.dtype) if args.dtype else None
     if os.path.exists(args.b) and os.path.samefile(args.a, args.b):
         raise Stop(f"{args.a} and {args.b} are one file: write to another")
-    with mxio.open(args.a) as a:
+    with mxio.open(args.a, encoding=args.encoding) as a:
+        plain = structure_of(a.index).plain
+        if not args.only and not args.rename:
+            _require_room(plain, format, args.a)
         names = select(a.index.names(), args.only, args.a)
         new = _renamed(names, args.rename)
         with Progress(f"write {args.b}") as progress:
@@ -55,6 +60,7 @@ def convert(args: argparse.Namespace) -> int:
                 dtype=args.dtype,
                 format=format,
                 progress=progress,
+                encoding=args.encoding,
             )
         with mxio.open(args.b) as b, Progress(f"compare {args.b}") as progress:
             pairs = list(new.items())
@@ -65,6 +71,7 @@ def convert(args: argparse.Namespace) -> int:
             except mxio.FormatError as error:
                 raise Stop(f"{args.b} was written, but must not be used: {error}") from error
             entries = [b.index.entry(number) for number in range(len(b))]
+            n_left = len(plain) - len(structure_of(b.index).plain)
     nbytes = sum(entry.nbytes for entry in entries if entry.alias_of is None)
     found: dict[str, Any] = {
         "a": args.a,
@@ -72,6 +79,7 @@ def convert(args: argparse.Namespace) -> int:
         "format": format,
         "n_arrays": len(entries),
         "nbytes": nbytes,
+        "n_plain_left_out": n_left,
         "renamed": {old: name for old, name in new.items() if old != name},
     }
     if args.json:
@@ -81,7 +89,20 @@ def convert(args: argparse.Namespace) -> int:
         f"{printable(args.b)}: {plural(len(entries), 'array')}, {size_of(nbytes)}, {format}; "
         "read back and compared"
     )
+    if n_left:
+        print(f"{plural(n_left, 'plain value')} of {printable(args.a)} left out")
     return 0
+
+
+def _require_room(plain: list[Plain], format: str, path: str) -> None:
+    """Say that a format has no room for plain values; MXNet's has for None."""
+    left = [item for item in plain if format != "mxnet" or item.node != "null"]
+    if left and format != "mxio":
+        some = ", ".join(quote(item.path) for item in left[:3]) + (", …" if left[3:] else "")
+        raise Stop(
+            f"{path} has plain values ({some}), which a file of format {format} cannot hold: "
+            "--only '*' leaves them out"
+        )
 
 
 def _copy(*args: Any, **options: Any) -> None:

@@ -57,7 +57,7 @@ def checksums_of(format: str) -> str | None:
 
 def ls(args: argparse.Namespace) -> int:
     """Carry out ``mxio ls``."""
-    with mxio.open(args.file) as reader:
+    with mxio.open(args.file, encoding=args.encoding) as reader:
         index = reader.index
         every = [index.entry(number) for number in range(len(index))]
         total = sum(entry.nbytes for entry in every if entry.alias_of is None)
@@ -125,7 +125,7 @@ def _percent(part: int, whole: int) -> str:
 
 def info(args: argparse.Namespace) -> int:
     """Carry out ``mxio info``."""
-    with mxio.open(args.file) as reader:
+    with mxio.open(args.file, encoding=args.encoding) as reader:
         index = reader.index
         entries = [index.entry(number) for number in range(len(index))]
         structure = structure_of(index)

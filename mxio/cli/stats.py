@@ -50,7 +50,10 @@ def stats(args: argparse.Namespace) -> int:
     """Carry out ``mxio stats``."""
     if args.plot:
         _figure_class()
-    with mxio.open(args.file) as reader, Progress(f"stats {args.file}") as progress:
+    with (
+        mxio.open(args.file, encoding=args.encoding) as reader,
+        Progress(f"stats {args.file}") as progress,
+    ):
         names = select(reader.index.names(), args.patterns, args.file)
         if args.plot and len(names) > _PLOTS_AT_MOST:
             raise Stop(
