@@ -186,13 +186,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tolerance(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not value >= 0:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"a number of 0 or more, not {text!r}")
     return value
-
-
-_tolerance.__name__ = "tolerance, which is a number of 0 or more,"  # argparse: invalid … value
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import sys
 import warnings
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from mxio.cli.terminal import (
     Progress,
     Stop,
     bars,
+    columns_of_terminal,
     jsonable,
     number,
     print_json,
@@ -33,8 +33,10 @@ from mxio.cli.terminal import (
 
 __all__ = ["stats"]
 
-_BINS = 64  # of a plot and in JSON; the terminal shows them in fours
+_BINS = 64  # of a plot and in JSON; a table shows several of them as one
 _BINS_SHOWN = 16
+_BINS_NARROW = 8
+_NARROW = 100  # columns of a terminal
 _PLOTS_AT_MOST = 100
 
 
@@ -73,8 +75,10 @@ def stats(args: argparse.Namespace) -> int:
         *(Column(title, right=True) for title in ("NaN", "inf", "zeros")),
         Column("histogram"),
     )
-    rows = [_row(line) for line in lines]
-    if sys.stdout.isatty():  # as wide as it must be; in a pipe columns keep their places
+    terminal = columns_of_terminal()
+    is_narrow = terminal is not None and terminal < _NARROW
+    rows = [_row(line, _BINS_NARROW if is_narrow else _BINS_SHOWN) for line in lines]
+    if terminal is not None:  # no wider than needed; in a pipe columns keep their places
         used = [any(cells) for cells in zip(*rows, strict=True)]
         columns = tuple(itertools.compress(columns, used))
         rows = [tuple(itertools.compress(row, used)) for row in rows]
@@ -113,7 +117,7 @@ def _as_json(line: _Line) -> dict[str, Any]:
     return {**found, **{key: jsonable(value) for key, value in line.stats._asdict().items()}}
 
 
-def _row(line: _Line) -> tuple[str, ...]:
+def _row(line: _Line, n_bins: int) -> tuple[str, ...]:
     head = shown(line.name), printable(line.dtype)
     if line.stats is None:
         return (*head, *[""] * 7, "cannot be read")
@@ -122,7 +126,7 @@ def _row(line: _Line) -> tuple[str, ...]:
     counts = [f"{n:,}" if n else "" for n in (s.n_nan, s.n_inf, s.n_zero)]
     histogram = list(s.histogram)
     if len(histogram) == _BINS:
-        each = _BINS // _BINS_SHOWN
+        each = _BINS // n_bins
         histogram = [sum(histogram[at : at + each]) for at in range(0, _BINS, each)]
     return (*head, *values, *counts, bars(histogram))
 
@@ -135,7 +139,7 @@ def _value(value: float | None, dtype: str) -> str:
     if dtype.startswith("timedelta64["):
         step, unit = np.datetime_data(np.dtype(dtype))[::-1]
         return f"{int(value) * step:,} {unit}"
-    return number(value)
+    return number(value, 3)
 
 
 def _figure_class() -> Any:

@@ -24,6 +24,7 @@ __all__ = [
     "Progress",
     "Stop",
     "bars",
+    "columns_of_terminal",
     "human",
     "jsonable",
     "number",
@@ -98,12 +99,17 @@ def size_of(nbytes: int) -> str:
     return plural(nbytes, "byte") + (f" ({human(nbytes)})" if nbytes >= 1024 else "")
 
 
-def number(value: float) -> str:
+def columns_of_terminal() -> int | None:
+    """Return the width of the terminal that stdout is, None if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def number(value: float, digits: int = 4) -> str:
     """Return a number in few characters; an int that is short as it is."""
     if isinstance(value, int):
         text = f"{value:,}"
-        return text if len(text) <= _NUMERIC_WIDTH else f"{float(value):.4g}"
-    return f"{value:.4g}"
+        return text if len(text) <= _NUMERIC_WIDTH else f"{value:.{digits}g}"
+    return f"{value:.{digits}g}"
 
 
 def shape_of(shape: Iterable[int]) -> str:
@@ -194,8 +200,9 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
     ]
     titles = [column.title for column in columns]
     widths = [max(map(_width_of, column)) for column in zip(titles, *cells, strict=True)]
-    if sys.stdout.isatty():
-        room = shutil.get_terminal_size().columns - 2 * (len(columns) - 1)
+    terminal = columns_of_terminal()
+    if terminal is not None:
+        room = terminal - 2 * (len(columns) - 1)
         for number, column in enumerate(columns):
             if column.gives_way and sum(widths) > room:
                 most = widths[number] - (sum(widths) - room)
@@ -251,8 +258,7 @@ def _print_styled(columns: Sequence[Column], cells: Iterable[Sequence[str]]) -> 
         table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
     for row in cells:
         table.add_row(*map(Text, row))
-    width = shutil.get_terminal_size().columns
-    Console(width=width, highlight=False, emoji=False, markup=False).print(table)
+    Console(width=columns_of_terminal(), highlight=False, emoji=False, markup=False).print(table)
     return True
 
 
