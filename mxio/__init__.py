@@ -15,6 +15,7 @@ array([2, 3])
 from mxio._file import Damage, Reader, dumps, load, loads, open, save, verify
 from mxio._index import Entry, Index
 from mxio._lazy import LazyArray
+from mxio._sparse import SparseArray
 from mxio.context import Context, cpu, cpu_pinned, current_context, gpu
 from mxio.errors import ChecksumError, EntryError, FormatError, MXIOError, UnsupportedError
 
@@ -29,6 +30,7 @@ __all__ = [
     "LazyArray",
     "MXIOError",
     "Reader",
+    "SparseArray",
     "UnsupportedError",
     "__version__",
     "cpu",

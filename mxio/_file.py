@@ -75,7 +75,7 @@ def _threads(threads: int | None) -> int:
 
 def _plan(arrays: object, metadata: Mapping[str, Any] | None) -> _core.Plan:
     """Say no to everything that cannot be saved, or lay the rest out."""
-    names, leaves, structure = _tree.flatten(arrays, _host.is_arraylike)
+    names, leaves, structure = _tree.flatten(arrays, _host.is_arraylike, _host.to_sparse)
     hosts: list[np.ndarray[Any, Any]] = []
     dtypes: list[str] = []
     for name, leaf in zip(names, leaves, strict=True):
@@ -107,10 +107,11 @@ def save(
         read twice.
     arrays : array, list, tuple, dict or a tree of them
         Leaves are anything array-like (NumPy, PyTorch on the CPU, JAX, …) in any
-        memory layout, and bool, int, float, str, bytes, None. Keys are str, int,
+        memory layout, sparse arrays (`SparseArray`, SciPy's csr, MXNet's), and bool,
+        int, float, str, bytes, None. Keys are str, int,
         bool or None. What comes back is of plain types: subclasses of list, dict,
         int and the like as list, dict, int; arrays as numpy.ndarray in this
-        machine's byte order; NumPy scalars as arrays without dimensions (save
+        machine's byte order; sparse arrays as SparseArray; NumPy scalars as arrays without dimensions (save
         ``x.item()`` for a plain number). Another thread that changes an array meanwhile makes the
         file fail its checksums.
     metadata : mapping of str to JSON values, optional
@@ -389,8 +390,8 @@ class Reader(Mapping[str, LazyArray]):
     def _damages(self) -> Iterator[Damage]:
         handle = self.index.handle
         try:
-            names = self.index.names()
-            _tree.unflatten(self.index.structure, names, names)
+            entries = [self.index.entry(number) for number in range(len(self.index))]
+            _tree.unflatten(self.index.structure, self.index.names(), entries)
         except (FormatError, UnsupportedError) as error:
             yield Damage(None, None, None, 0, f"{self._file.name}: {error}")
         try:

@@ -31,7 +31,7 @@ CEILINGS = {"_core.pyx": 900}
 LEVELS: list[list[str]] = [
     ["errors", "context"],
     ["_core"],
-    ["_dtype", "_index", "_tree"],
+    ["_dtype", "_index", "_sparse", "_tree"],
     ["_host", "_source"],
     ["formats.native", "formats"],
     ["_lazy", "_file"],
