@@ -17,6 +17,7 @@ from mxio._file import dumps, load, loads, open, save, verify
 from mxio._index import Entry, Index
 from mxio._lazy import LazyArray
 from mxio._reader import Damage, Reader
+from mxio._sparse import SparseArray
 from mxio.context import Context, cpu, cpu_pinned, current_context, gpu
 from mxio.errors import (
     ChecksumError,
@@ -39,6 +40,7 @@ __all__ = [
     "LazyArray",
     "MXIOError",
     "Reader",
+    "SparseArray",
     "UnsupportedError",
     "__version__",
     "copy",

@@ -178,8 +178,8 @@ class Reader(Mapping[str, LazyArray]):
         handle = self.index.handle
         total = self._file.nbytes
         try:
-            names = self.index.names()
-            _tree.unflatten(self.index.structure, names, names)
+            entries = [self.index.entry(number) for number in range(len(self.index))]
+            _tree.unflatten(self.index.structure, self.index.names(), entries)
         except (FormatError, UnsupportedError) as error:
             yield Damage(None, None, None, 0, f"{self._file.name}: {error}")
         try:
