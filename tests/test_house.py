@@ -33,13 +33,16 @@ LEVELS: list[list[str]] = [
     ["_core"],
     ["_dtype", "_index", "_tree"],
     ["_host", "_source"],
-    ["formats.native", "formats"],
+    ["formats.native", "formats._zip", "formats.npy", "formats.npz", "formats"],
     ["_lazy", "_file"],
     ["nd.ndarray", "nd.random", "nd"],
     ["", "cli", "__main__"],
 ]
-# Formats know bytes and Index, not the files they come from.
+# Formats know bytes and Index, not the files they come from, and not each other; but a member of
+# an npz is an npy.
 NEVER = {"formats.native": {"_source", "_host"}, "formats": {"_source", "_host"}}
+NEVER |= {"formats.npy": {"_source", "_host", "formats._zip", "formats.native"}}
+NEVER |= {"formats.npz": {"_source", "_host", "formats.native"}}
 
 C_INCLUDES: dict[str, set[str]] = {
     "mxio.h": {"stddef.h", "stdint.h"},
