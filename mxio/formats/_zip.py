@@ -24,13 +24,14 @@ __all__ = [
     "UTF8",
     "Content",
     "Member",
+    "Placed",
     "bad",
     "check_apart",
-    "content_offset",
     "descriptor_of",
     "directory",
     "directory_of",
     "local_of",
+    "place",
 ]
 
 STORED, DEFLATED = 0, 8
@@ -52,6 +53,7 @@ _MAX_COMMENT = 0xFFFF
 _DEFLATE_RATIO = 1032  # what one byte can become at most, 258 in two bits
 _PIECE_NBYTES = 1 << 20
 _DEFLATED_PIECE_NBYTES = 1 << 18
+_AHEAD_NBYTES = 20 + 128  # sizes of zip64 and an npy header: one read for most members
 
 # From here on a member gets the 64-bit sizes of zip64, as some readers take 32 signed bits.
 _ZIP64_FROM = 1 << 31
@@ -114,7 +116,7 @@ def directory(file: _core.File, encoding: str | None) -> tuple[list[Member], int
         encoded = raw[at + _RECORD.size : at + _RECORD.size + n_name]
         name = _decode(file, encoded, flags, encoding, begin + at + _RECORD.size)
         member = Member(name, encoded, method, flags, crc, stored, size, offset, begin + at)
-        if _FULL32 in (stored, size, offset):
+        if stored == _FULL32 or size == _FULL32 or offset == _FULL32:
             extra = at + _RECORD.size + n_name
             large = _zip64(raw[extra : extra + n_extra])
             size, stored, offset = _widened(file, member, (size, stored, offset), large)
@@ -235,33 +237,46 @@ def _check_sizes(file: _core.File, member: Member, begin: int) -> None:
         )
 
 
-def content_offset(file: _core.File, member: Member, begin: int) -> int:
-    """Judge a member's local header; return the offset of its content, before the directory."""
+class Placed(NamedTuple):
+    """A member, the offset of its content, and the first of the bytes there."""
+
+    member: Member
+    offset: int
+    ahead: bytes
+
+    def content(self, file: _core.File) -> Content:
+        return Content(file, self.member, self.offset, self.ahead)
+
+
+def place(file: _core.File, member: Member, begin: int) -> Placed:
+    """Judge a member's local header, which lies before the directory, and find its content."""
     at = member.offset
-    head = file.get(at, _LOCAL.size + len(member.encoded))
+    n_head = _LOCAL.size + len(member.encoded)
+    head = file.get(at, min(n_head + _AHEAD_NBYTES, begin - at))
     magic, _, flags, method, _, _, crc, stored, size, n_name, n_extra = _LOCAL.unpack_from(head)
     if magic != _LOCAL_MAGIC:
         raise bad(file, "no local header where the directory has it", at, member)
-    if n_name != len(member.encoded) or head[_LOCAL.size :] != member.encoded:
+    if n_name != len(member.encoded) or head[_LOCAL.size : n_head] != member.encoded:
         raise bad(file, "its local header has another name", at, member)
     if method != member.method or (flags ^ member.flags) & (_ENCRYPTED | UTF8):
         raise bad(file, "its local header has another method", at, member)
-    offset = at + len(head) + n_extra
-    if offset + member.stored_nbytes > begin:
+    n_head += n_extra
+    if at + n_head + member.stored_nbytes > begin:
         raise bad(file, "it reaches into the directory", at, member)
     if not (flags & STREAMED):
-        if _FULL32 in (stored, size):
-            large = _zip64(file.get(at + len(head), n_extra))
+        if stored == _FULL32 or size == _FULL32:
+            extra = head[:n_head] if n_head <= len(head) else file.get(at, n_head)
+            large = _zip64(extra[n_head - n_extra :])
             size, stored = _widened(file, member, (size, stored), large)
         if (crc, stored, size) != (member.crc, member.stored_nbytes, member.nbytes):
             raise bad(file, "its local header has another size or CRC-32", at, member)
-    return offset
+    return Placed(member, at + n_head, head[n_head : n_head + member.stored_nbytes])
 
 
-def check_apart(file: _core.File, members: Iterable[tuple[Member, int]]) -> None:
-    """Refuse members, each with the offset of its content, that share bytes."""
+def check_apart(file: _core.File, members: Iterable[Placed]) -> None:
+    """Refuse members that share bytes."""
     end = 0
-    for member, offset in sorted(members, key=lambda pair: pair[0].offset):
+    for member, offset, _ in sorted(members, key=lambda placed: placed.member.offset):
         if member.offset < end:
             raise bad(file, "it overlaps another member", member.offset, member)
         end = offset + member.stored_nbytes
@@ -270,13 +285,15 @@ def check_apart(file: _core.File, members: Iterable[tuple[Member, int]]) -> None
 class Content:
     """What a member holds, from its beginning on, a piece at a time."""
 
-    __slots__ = ("_at", "_end", "_fail_at", "_file", "_inflate", "_pending")
+    __slots__ = ("_ahead", "_at", "_end", "_file", "_inflate", "_member", "_pending")
 
-    def __init__(self, file: _core.File, method: int, offset: int, stored_nbytes: int) -> None:
+    def __init__(self, file: _core.File, member: Member, offset: int, ahead: bytes = b"") -> None:
         self._file = file
-        self._at = self._fail_at = offset
-        self._end = offset + stored_nbytes
-        self._inflate = zlib.decompressobj(-15) if method == DEFLATED else None
+        self._member = member
+        self._at = offset
+        self._end = offset + member.stored_nbytes
+        self._ahead = ahead
+        self._inflate = zlib.decompressobj(-15) if member.method == DEFLATED else None
         self._pending = b""
 
     def take(self, most: int) -> bytes:
@@ -316,12 +333,17 @@ class Content:
             raise self._bad("bytes behind the deflated ones")
 
     def _fetch(self, most: int) -> bytes:
-        piece = self._file.get(self._at, min(most, self._end - self._at))
+        if self._ahead:
+            piece, self._ahead = self._ahead[:most], self._ahead[most:]
+        elif self._at < self._end:
+            piece = self._file.get(self._at, min(most, self._end - self._at))
+        else:
+            return b""
         self._at += len(piece)
         return piece
 
     def _bad(self, what: str) -> FormatError:
-        return bad(self._file, what, self._fail_at)
+        return bad(self._file, what, self._end - self._member.stored_nbytes, self._member)
 
 
 # ---- writing ---------------------------------------------------------------------------------

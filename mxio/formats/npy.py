@@ -33,6 +33,7 @@ PREFIX_NBYTES = 12  # magic, version, length of the header; two bytes less in ve
 
 MAX_HEADER_NBYTES = 10_000  # NumPy's own limit
 _MAX_NDIM = 64
+_MAX_NBYTES = 2**63 - 1
 _MAX_DEPTH = 32  # of brackets: dtypes of structs of structs
 _KEYS = {"descr", "fortran_order", "shape"}
 
@@ -135,8 +136,11 @@ def parse(header: bytes, fail: Fail) -> Header:
         raise fail("shape in the npy header is no tuple of sizes", at)
     if len(shape) > _MAX_NDIM:
         raise fail(f"{len(shape)} dimensions, and NumPy has at most {_MAX_NDIM}", at)
+    items = items_of(said["descr"])
+    if math.prod(n or 1 for n in shape) * (items.bits or 8) // 8 > _MAX_NBYTES:
+        raise fail("a shape beyond what NumPy can hold", at)
     order = "F" if fortran and len(shape) > 1 else "C"
-    return Header(items_of(said["descr"]), shape, order, len(header), f"{header[6]}.{header[7]}")
+    return Header(items, shape, order, len(header), f"{header[6]}.{header[7]}")
 
 
 def unread(reason: str) -> Items:
@@ -267,7 +271,7 @@ class Listing:
         stored_nbytes: int,
     ) -> None:
         """Note an entry. One whose items have no known length is a row of bytes."""
-        key = items.row, str(items.dtype)
+        key = items.row, str(items.dtype) if isinstance(items.dtype, UnsupportedError) else ""
         row = self._row_of.setdefault(key, len(self._dtypes))
         if row == len(self._dtypes):
             # One name is one dtype; of what cannot be read it may be several.

@@ -13,14 +13,14 @@ import json
 import re
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mxio import _core, _dtype
 from mxio.errors import ChecksumError, FormatError, UnsupportedError, quote
 from mxio.formats import _zip, npy
-from mxio.formats._zip import DEFLATED, STORED, Member, bad
+from mxio.formats._zip import DEFLATED, STORED, Member, Placed, bad
 
 if TYPE_CHECKING:
     from mxio._index import Content, Entry, Index
@@ -41,27 +41,15 @@ _SPARSE_MEMBERS = {frozenset({*parts, "shape", "format"}): s for s, parts in _SP
 _BROKEN = re.compile(rb"\{'descr': '\|s[0-9]{1,2}\{'descr'")
 
 
-class _Placed(NamedTuple):
-    """A member and the offset of its content."""
-
-    member: Member
-    offset: int
-
-    def content(self, file: _core.File) -> _zip.Content:
-        return _zip.Content(file, self.member.method, self.offset, self.member.stored_nbytes)
-
-    def is_npy(self) -> bool:
-        return self.member.name.endswith(_SUFFIX)
-
-
 class _Codec:
     """How the bytes of a member become those of its entry, and whether they are the right ones."""
 
-    __slots__ = ("_placed", "_skip", "plain")
+    __slots__ = ("_member", "_offset", "_skip", "plain")
 
-    def __init__(self, placed: _Placed, skip: int) -> None:
-        self.plain = placed.member.method == STORED
-        self._placed = placed
+    def __init__(self, member: Member, offset: int, skip: int) -> None:
+        self.plain = member.method == STORED
+        self._member = member
+        self._offset = offset
         self._skip = skip  # the npy header
 
     def read(
@@ -71,31 +59,34 @@ class _Codec:
         self.fill(file, entry.name, into, verify)
 
     def fill(self, file: _core.File, name: str, into: np.ndarray[Any, Any], verify: bool) -> None:
-        member, offset = self._placed
-        content = self._placed.content(file)
+        content = _zip.Content(file, self._member, self._offset)
         crc = zlib.crc32(content.exactly(self._skip))
         at = 0
         while at < len(into):
             piece = content.take(min(_PIECE_NBYTES, len(into) - at))
             if not piece:
-                raise bad(file, "its content ends too early", offset, member)
+                raise bad(file, "its content ends too early", self._offset, self._member)
             into[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
             at += len(piece)
             if verify:
                 crc = zlib.crc32(piece, crc)
         content.finish()
         if verify:
-            _check_crc(file, name, self._placed, crc)
+            _check_crc(file, name, self._member, self._offset, crc)
 
 
-def _check_crc(file: _core.File, name: str, placed: _Placed, crc: int) -> None:
-    if crc != placed.member.crc:
+def _check_crc(file: _core.File, name: str, member: Member, offset: int, crc: int) -> None:
+    if crc != member.crc:
         raise ChecksumError(
-            f"checksum mismatch in {quote(name)}, at offset {placed.offset} of {file.name} "
+            f"checksum mismatch in {quote(name)}, at offset {offset} of {file.name} "
             "(CRC-32 of the zip member)",
-            placed.offset,
+            offset,
             name,
         )
+
+
+def _is_npy(placed: Placed) -> bool:
+    return placed.member.name.endswith(_SUFFIX)
 
 
 # ---- reading ---------------------------------------------------------------------------------
@@ -135,12 +126,12 @@ def index(file: _core.File, encoding: str | None = None) -> Index:
     )
 
 
-def _members(file: _core.File, encoding: str | None) -> tuple[dict[str, _Placed], list[str]]:
+def _members(file: _core.File, encoding: str | None) -> tuple[dict[str, Placed], list[str]]:
     """Return the members by the names of their arrays, and the words for their methods."""
     members, begin = _zip.directory(file, encoding)
-    placed = [_Placed(member, _zip.content_offset(file, member, begin)) for member in members]
+    placed = [_zip.place(file, member, begin) for member in members]
     _zip.check_apart(file, placed)
-    found: dict[str, _Placed] = {}
+    found: dict[str, Placed] = {}
     for one in placed:
         if one.member.is_folder():
             continue
@@ -148,7 +139,7 @@ def _members(file: _core.File, encoding: str | None) -> tuple[dict[str, _Placed]
         if name in found:
             raise bad(file, f"two members are called {quote(name)}", one.member.listed)
         found[name] = one
-    if found and not any(one.is_npy() for one in found.values()):
+    if found and not any(_is_npy(one) for one in found.values()):
         torch = any(name.rpartition("/")[2] == "data.pkl" for name in found)
         raise FormatError(
             f"{file.name} is not a file that mxio reads: "
@@ -174,14 +165,14 @@ class _Reading:
         self._file = file
         self._seen: dict[bytes, npy.Header] = {}  # many arrays have one header
 
-    def add(self, name: str, placed: _Placed) -> None:
-        member, offset = placed
+    def add(self, name: str, placed: Placed) -> None:
+        member, offset, _ = placed
         reason = _why_unread(member)
         if reason:
             nbytes = member.stored_nbytes
             self.listing.add(name, npy.unread(reason), (nbytes,), "C", offset, nbytes)
             return
-        if placed.is_npy():
+        if _is_npy(placed):
             header = self._header(placed)
         else:
             header = npy.Header(npy.BYTES, (member.nbytes,), "C", 0, "")
@@ -194,7 +185,7 @@ class _Reading:
                 offset,
                 member,
             )
-        codec = _Codec(placed, header.begin)
+        codec = _Codec(member, offset, header.begin)
         if nbytes == 0:  # nobody will read it: now or never
             codec.fill(self._file, name, np.empty(0, np.uint8), True)
         self.codecs[len(self.listing.names)] = codec
@@ -204,8 +195,8 @@ class _Reading:
         shape = header.shape if expected is not None else (nbytes,)
         self.listing.add(name, header.items, shape, header.order, offset, stored)
 
-    def _header(self, placed: _Placed) -> npy.Header:
-        member, offset = placed
+    def _header(self, placed: Placed) -> npy.Header:
+        member, offset, _ = placed
 
         def fail(what: str, at: int) -> FormatError:
             stored = member.method == STORED
@@ -238,12 +229,12 @@ def _why_unread(member: Member) -> str | None:
     )
 
 
-def _sparse(file: _core.File, found: dict[str, _Placed]) -> dict[str, tuple[str, list[int]]]:
+def _sparse(file: _core.File, found: dict[str, Placed]) -> dict[str, tuple[str, list[int]]]:
     """Return the folders that are sparse arrays of MXNet 2.0: folder → storage type, shape."""
     parts: dict[str, set[str]] = {}
     for name, placed in found.items():
         folder, _, part = name.rpartition("/")
-        parts.setdefault(folder, set()).add(part if placed.is_npy() else "a file of its own")
+        parts.setdefault(folder, set()).add(part if _is_npy(placed) else "a file of its own")
     sparse = {}
     for folder, names in parts.items():
         stype = _SPARSE_MEMBERS.get(frozenset(names))
@@ -262,9 +253,9 @@ def _sparse(file: _core.File, found: dict[str, _Placed]) -> dict[str, tuple[str,
     return sparse
 
 
-def _shape(file: _core.File, folder: str, stype: str, placed: _Placed) -> list[int]:
+def _shape(file: _core.File, folder: str, stype: str, placed: Placed) -> list[int]:
     """Return the shape of a sparse array, which is a small array of its own."""
-    member, offset = placed
+    member, offset, _ = placed
 
     def fail(what: str, at: int) -> FormatError:
         return bad(file, what, offset, member)
@@ -287,7 +278,7 @@ def _shape(file: _core.File, folder: str, stype: str, placed: _Placed) -> list[i
     return shape
 
 
-def _whole(file: _core.File, name: str, placed: _Placed) -> bytes:
+def _whole(file: _core.File, name: str, placed: Placed) -> bytes:
     """Return and check the content of a small member."""
     member = placed.member
     if _why_unread(member) or member.nbytes > npy.MAX_HEADER_NBYTES:
@@ -295,7 +286,7 @@ def _whole(file: _core.File, name: str, placed: _Placed) -> bytes:
     content = placed.content(file)
     text = content.exactly(member.nbytes)
     content.finish()
-    _check_crc(file, name, placed, zlib.crc32(text))
+    _check_crc(file, name, member, placed.offset, zlib.crc32(text))
     return text
 
 
