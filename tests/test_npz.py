@@ -396,6 +396,46 @@ def test_nothing_but_headers_is_read_until_an_array_is_asked_for() -> None:
             file["noise"].read()
 
 
+def test_a_check_of_the_whole_file_names_what_is_damaged(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(1000), "b": np.arange(1000), "c": np.arange(1000)}
+    data = bytearray(saved(tmp_path / "x.npz", arrays, format="npz"))
+    assert mxio.verify(bytes(data)) == []
+    data[data.index(b"b.npy") + 1000] ^= 1
+    (damage,) = mxio.verify(bytes(data))
+    assert damage.name == "b"
+    assert "CRC-32 of the zip member" in damage.what
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_mapped_arrays_are_the_same_arrays(compress: bool, tmp_path: Path) -> None:
+    arrays = {"a": np.arange(1000.0), "F": np.asfortranarray(np.eye(5)), "0": np.zeros((0, 2))}
+    path = tmp_path / "x.npz"
+    mxio.save(path, arrays, format="npz", compress=compress)
+    assert same(mxio.load(path, mmap=True), arrays)
+    mxio.save(path, arrays["F"], format="npy")
+    assert same(mxio.load(path, mmap=True), arrays["F"])
+
+
+def test_arrays_of_a_file_go_into_another_as_they_are(tmp_path: Path) -> None:
+    arrays = {
+        "big": np.arange(3_000_000, dtype="<i4").reshape(1500, 2000),
+        "F": np.asfortranarray(np.arange(2_000_000.0).reshape(1000, 2000)),
+        "swapped": np.arange(2_000_000, dtype=">i4"),
+        "text": np.array(["é", "ab"]),
+        "none": np.zeros((0, 3)),
+    }
+    native = {name: a.astype(a.dtype.newbyteorder("=")) for name, a in arrays.items()}
+    one, two, three = (tmp_path / name for name in ("one.npz", "two.mxio", "three.npz"))
+    np.savez_compressed(one, **arrays)  # type: ignore[arg-type]
+    mxio.copy(one, two)
+    mxio.copy(two, three, format="npz")
+    assert same(mxio.load(two), native)
+    assert same(by_numpy(three.read_bytes()), native)
+    np.save(tmp_path / "one.npy", arrays["F"])
+    mxio.copy(tmp_path / "one.npy", tmp_path / "two.npy", format="npy")
+    assert (tmp_path / "two.npy").read_bytes() == (tmp_path / "one.npy").read_bytes()
+
+
 def test_the_version_says_how_members_are_packed(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w") as file:

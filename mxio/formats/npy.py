@@ -218,7 +218,7 @@ def _fields_of(descr: object) -> Items:
             if bits and inner in (f"<u{bits // 8}", f"|u{bits // 8}", f"|i{bits // 8}"):
                 return Items(name, bits, _dtype.resolve(name, bits))
     try:
-        dtype = np.lib.format.descr_to_dtype(descr)
+        dtype = np.lib.format.descr_to_dtype(descr)  # type: ignore[arg-type]
     except Exception:  # what the text of a file makes of it, whatever that is
         return unread(f"its dtype is {clip(repr(descr), 80)}, which NumPy does not know here")
     if dtype.hasobject:
@@ -303,6 +303,7 @@ class Listing:
             self._table,
             structure,
             file.name,
+            format,
         )
         return Index(
             handle,

@@ -12,7 +12,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,6 @@ __all__ = ["NAME", "index", "plan", "probe"]
 
 NAME = "npz"
 _SUFFIX = ".npy"
-_PIECE_NBYTES = 1 << 20
 _HEADER_NBYTES = 128  # of nearly every npy file, so one read does
 
 _LEVEL = 6
@@ -56,20 +55,29 @@ class _Codec:
         self, file: _core.File, entry: Entry, into: np.ndarray[Any, Any], verify: bool
     ) -> None:
         """Fill `into` with the bytes of an entry."""
-        self.fill(file, entry.name, into, verify)
-
-    def fill(self, file: _core.File, name: str, into: np.ndarray[Any, Any], verify: bool) -> None:
-        content = _zip.Content(file, self._member, self._offset)
-        crc = zlib.crc32(content.exactly(self._skip))
         at = 0
-        while at < len(into):
-            piece = content.take(min(_PIECE_NBYTES, len(into) - at))
-            if not piece:
-                raise bad(file, "its content ends too early", self._offset, self._member)
+        for piece in self.pieces(file, entry, verify):
             into[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
             at += len(piece)
+
+    def pieces(self, file: _core.File, entry: Entry, verify: bool) -> Iterator[bytes]:
+        """Give the bytes of an entry in their order, at most a MiB at a time.
+
+        What is wrong with them may be known only behind the last piece.
+        """
+        return self.content(file, entry.name, entry.nbytes, verify)
+
+    def content(self, file: _core.File, name: str, nbytes: int, verify: bool) -> Iterator[bytes]:
+        content = _zip.Content(file, self._member, self._offset)
+        crc = zlib.crc32(content.exactly(self._skip))
+        while nbytes:
+            piece = content.take(nbytes)
+            if not piece:
+                raise bad(file, "its content ends too early", self._offset, self._member)
+            nbytes -= len(piece)
             if verify:
                 crc = zlib.crc32(piece, crc)
+            yield piece
         content.finish()
         if verify:
             _check_crc(file, name, self._member, self._offset, crc)
@@ -187,7 +195,8 @@ class _Reading:
             )
         codec = _Codec(member, offset, header.begin)
         if nbytes == 0:  # nobody will read it: now or never
-            codec.fill(self._file, name, np.empty(0, np.uint8), True)
+            for _ in codec.content(self._file, name, 0, True):
+                pass
         self.codecs[len(self.listing.names)] = codec
         stored = member.stored_nbytes
         if member.method == STORED:
@@ -390,7 +399,7 @@ class Plan:
             out.patch(_zip.local_of(member), member.offset)
         return member
 
-    def _parts(self, number: int) -> Any:
+    def _parts(self, number: int) -> Iterator[bytes | memoryview]:
         yield self._headers[number]
         for piece in self._content.pieces(number, self._orders[number]):
             yield piece.data
@@ -426,7 +435,9 @@ def plan(content: Content, *, compress: bool = False) -> Plan:
 def _no_array(structure: Any) -> str:
     """Return, for a message, the first thing in a structure that an npz file has no word for."""
     node = structure["tree"]
-    word, items = next(iter(node.items())) if type(node) is dict else ("", None)
+    word: str
+    items: Any
+    word, items = next(iter(node.items())) if type(node) is dict else ("", [])
     if word == "dict":
         for key, item in items:
             if type(key) is not str:
