@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mxio import _core, _dtype
+from mxio._sparse import PARTS
 from mxio.errors import ChecksumError, FormatError, UnsupportedError, quote
 from mxio.formats import _zip, npy
 from mxio.formats._zip import DEFLATED, STORED, Member, Placed, bad
@@ -34,8 +35,7 @@ _HEADER_NBYTES = 128  # of nearly every npy file, so one read does
 _LEVEL = 6
 
 _MAX_NDIM = 64
-_SPARSE = {"csr": ("data", "indptr", "indices"), "row_sparse": ("data", "indices")}
-_SPARSE_MEMBERS = {frozenset({*parts, "shape", "format"}): s for s, parts in _SPARSE.items()}
+_SPARSE_MEMBERS = {frozenset({*parts, "shape", "format"}): s for s, parts in PARTS.items()}
 # The header of a member `format` as MXNet writes it: a header within a header.
 _BROKEN = re.compile(rb"\{'descr': '\|s[0-9]{1,2}\{'descr'")
 
@@ -122,7 +122,7 @@ def index(file: _core.File, encoding: str | None = None) -> Index:
             continue
         stype, shape = sparse[folder]
         if name == f"{folder}/data":  # which stands for all of them
-            for part in _SPARSE[stype]:
+            for part in PARTS[stype]:
                 reading.add(f"{folder}/{part}", found[f"{folder}/{part}"])
             nodes.append([folder, {stype: shape}])
     structure = '"dict"'
@@ -455,4 +455,4 @@ def _what(node: Any) -> str:
     word = next(iter(node)) if type(node) is dict else ""
     if word in ("list", "tuple", "dict"):
         return f"a {word} in another container"
-    return f"a {word} array" if word in _SPARSE else "a plain value"
+    return f"a {word} array" if word in PARTS else "a plain value"
