@@ -12,9 +12,11 @@ array([2, 3])
 ``from mxio import nd`` speaks MXNet.
 """
 
-from mxio._file import Damage, Reader, copy, dumps, load, loads, open, save, verify
+from mxio._copy import copy
+from mxio._file import dumps, load, loads, open, save, verify
 from mxio._index import Entry, Index
 from mxio._lazy import LazyArray
+from mxio._reader import Damage, Reader
 from mxio.context import Context, cpu, cpu_pinned, current_context, gpu
 from mxio.errors import (
     ChecksumError,

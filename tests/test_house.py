@@ -38,7 +38,7 @@ LEVELS: list[list[str]] = [
         # A member of an npz is an npy.
         *("formats._zip", "formats.npy", "formats.npz", "formats"),
     ],
-    ["_lazy", "_stream", "_file"],
+    ["_lazy", "_stream", "_reader", "_file", "_copy"],
     ["nd.ndarray", "nd.random", "nd"],
     ["", "cli", "__main__"],
 ]
