@@ -357,6 +357,21 @@ def test_more_members_than_16_bits_count(tmp_path: Path) -> None:
     assert all(int(found[str(n)]) == n & 0xFFFF for n in range(65_537))
 
 
+@pytest.mark.parametrize("compress", [False, True])
+def test_members_get_64_bit_sizes_in_time(
+    compress: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mxio.formats._zip._ZIP64_FROM", 500)
+    arrays = {"small": np.arange(3), "large": np.arange(1000)}
+    data = saved(tmp_path / "x", arrays, format="npz", compress=compress)
+    target = Forward()
+    mxio.save(target, arrays, format="npz", compress=compress)
+    for written in (data, bytes(target.data)):
+        assert written.count(b"\xff" * 8) == 1  # the two sizes in one local header
+        assert same(by_numpy(written), arrays)
+        assert same(mxio.loads(written), arrays)
+
+
 # ---- parts of files --------------------------------------------------------------------------
 
 REGIONS: list[Any] = [0, (1, slice(2, 5)), (slice(None, None, -2), 3), (..., slice(1, 3)), None]

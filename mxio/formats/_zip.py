@@ -9,12 +9,14 @@ a member claims is bounded by the bytes that are there before anything is alloca
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mxio import _core
 from mxio.errors import FormatError, clip, quote
+
+if TYPE_CHECKING:
+    import zlib
 
 __all__ = [
     "DEFLATED",
@@ -27,6 +29,8 @@ __all__ = [
     "Placed",
     "bad",
     "check_apart",
+    "crc32",
+    "deflater",
     "descriptor_of",
     "directory",
     "directory_of",
@@ -54,6 +58,8 @@ _DEFLATE_RATIO = 1032  # what one byte can become at most, 258 in two bits
 _PIECE_NBYTES = 1 << 20
 _DEFLATED_PIECE_NBYTES = 1 << 18
 _AHEAD_NBYTES = 20 + 128  # sizes of zip64 and an npy header: one read for most members
+
+_LEVEL = 6
 
 # From here on a member gets the 64-bit sizes of zip64, as some readers take 32 signed bits.
 _ZIP64_FROM = 1 << 31
@@ -237,6 +243,29 @@ def _check_sizes(file: _core.File, member: Member, begin: int) -> None:
         )
 
 
+# zlib is imported by those who need it, not by everyone who imports mxio.
+
+
+def crc32(data: bytes | memoryview, crc: int = 0) -> int:
+    """Return the CRC-32 of bytes that follow others."""
+    import zlib
+
+    return zlib.crc32(data, crc)
+
+
+def deflater() -> zlib._Compress:
+    """Return what deflates as zip wants it."""
+    import zlib
+
+    return zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+
+
+def _inflater() -> zlib._Decompress:
+    import zlib
+
+    return zlib.decompressobj(-zlib.MAX_WBITS)
+
+
 class Placed(NamedTuple):
     """A member, the offset of its content, and the first of the bytes there."""
 
@@ -293,13 +322,15 @@ class Content:
         self._at = offset
         self._end = offset + member.stored_nbytes
         self._ahead = ahead
-        self._inflate = zlib.decompressobj(-15) if member.method == DEFLATED else None
+        self._inflate = _inflater() if member.method == DEFLATED else None
         self._pending = b""
 
     def take(self, most: int) -> bytes:
         """Return the next bytes, at most so many and at most a piece; none at the end."""
         if self._inflate is None:
             return self._fetch(min(most, _PIECE_NBYTES))
+        import zlib
+
         most = min(most, _PIECE_NBYTES)
         while not self._inflate.eof:
             ahead = self._pending or self._fetch(min(_DEFLATED_PIECE_NBYTES, 1024 + most))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +30,6 @@ __all__ = ["NAME", "index", "plan", "probe"]
 NAME = "npz"
 _SUFFIX = ".npy"
 _HEADER_NBYTES = 128  # of nearly every npy file, so one read does
-
-_LEVEL = 6
 
 _MAX_NDIM = 64
 _SPARSE_MEMBERS = {frozenset({*parts, "shape", "format"}): s for s, parts in PARTS.items()}
@@ -69,14 +66,14 @@ class _Codec:
 
     def content(self, file: _core.File, name: str, nbytes: int, verify: bool) -> Iterator[bytes]:
         content = _zip.Content(file, self._member, self._offset)
-        crc = zlib.crc32(content.exactly(self._skip))
+        crc = _zip.crc32(content.exactly(self._skip))
         while nbytes:
             piece = content.take(nbytes)
             if not piece:
                 raise bad(file, "its content ends too early", self._offset, self._member)
             nbytes -= len(piece)
             if verify:
-                crc = zlib.crc32(piece, crc)
+                crc = _zip.crc32(piece, crc)
             yield piece
         content.finish()
         if verify:
@@ -295,7 +292,7 @@ def _whole(file: _core.File, name: str, placed: Placed) -> bytes:
     content = placed.content(file)
     text = content.exactly(member.nbytes)
     content.finish()
-    _check_crc(file, name, member, placed.offset, zlib.crc32(text))
+    _check_crc(file, name, member, placed.offset, _zip.crc32(text))
     return text
 
 
@@ -378,15 +375,15 @@ class Plan:
         if out.patch is None and self._method == STORED:
             crc = 0
             for part in self._parts(number):
-                crc = zlib.crc32(part, crc)
+                crc = _zip.crc32(part, crc)
             member = member._replace(crc=crc)
         elif out.patch is None:
             member = member._replace(flags=member.flags | _zip.STREAMED)
         out.write(_zip.local_of(member))
         begin, crc = out.at, 0
-        deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15) if self._method == DEFLATED else None
+        deflate = _zip.deflater() if self._method == DEFLATED else None
         for part in self._parts(number):
-            crc = zlib.crc32(part, crc)
+            crc = _zip.crc32(part, crc)
             out.write(deflate.compress(part) if deflate else part)
         if deflate:
             out.write(deflate.flush())
