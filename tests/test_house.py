@@ -33,7 +33,11 @@ LEVELS: list[list[str]] = [
     ["_core"],
     ["_dtype", "_index", "_sparse", "_tree", "_unpickle"],
     ["_host", "_source"],
-    ["formats.native", "formats.mxnet", "formats.safetensors", "formats"],
+    [
+        *("formats.native", "formats.mxnet", "formats.safetensors"),
+        # A member of an npz is an npy.
+        *("formats._zip", "formats.npy", "formats.npz", "formats"),
+    ],
     ["_lazy", "_stream", "_reader", "_file", "_copy"],
     ["_pieces", "_structure", "_stats", "_diff"],
     ["nd.ndarray", "nd.random", "nd"],
@@ -53,7 +57,9 @@ LEVELS: list[list[str]] = [
 # Formats know bytes and Index, not the files they come from.
 NEVER = {
     name: {"_source", "_host"}
-    for name in ("formats.native", "formats.mxnet", "formats.safetensors", "formats")
+    for level in LEVELS
+    for name in level
+    if name.split(".")[0] == "formats"
 }
 
 C_INCLUDES: dict[str, set[str]] = {
