@@ -35,7 +35,7 @@ LEVELS: list[list[str]] = [
     ["_host", "_source"],
     ["formats.native", "formats.mxnet", "formats.safetensors", "formats"],
     ["_lazy", "_stream", "_reader", "_file", "_copy"],
-    ["nd.ndarray", "nd.random", "nd"],
+    ["nd.ndarray", "nd.random", "nd.sparse", "nd"],
     ["states", "model"],
     ["", "cli", "__main__"],
 ]
