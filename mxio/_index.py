@@ -244,6 +244,11 @@ class Index(Mapping[str, Entry]):
         dtype = self._dtype_names[row][0].lstrip(">?")
         return Entry(number, name, dtype, shape, *rest)  # type: ignore[arg-type]
 
+    def row(self, entry: Entry) -> tuple[int, tuple[str, int]]:
+        """Return the row of an entry's dtype, and that row's name and bits."""
+        row = self.handle.entry(entry.number)[1]
+        return row, self._dtype_names[row]
+
     def dtype(self, entry: Entry) -> np.dtype[Any]:
         """Return an entry's NumPy dtype as it is stored; UnsupportedError says what is missing."""
         found = self.dtypes[self.handle.entry(entry.number)[1]]

@@ -34,6 +34,10 @@ class Cast:
         self.array = array
         self.dtype = dtype
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
     # So that a tree takes it for an array.
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return self.array.read().astype(dtype or self.dtype)
