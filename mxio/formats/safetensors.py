@@ -101,6 +101,10 @@ def _index_shards(file: _core.File) -> Index:
         )
     if not weight_map:
         raise FormatError(f"{where}it lists no arrays")
+    if not os.path.isfile(file.name):
+        raise UnsupportedError(
+            f"{file.name} is a list of safetensors shards, which lie beside it: load it by its path"
+        )
     parts = []
     try:
         for shard in dict.fromkeys(weight_map.values()):
