@@ -48,15 +48,6 @@ class _Codec:
         self._offset = offset
         self._skip = skip  # the npy header
 
-    def read(
-        self, file: _core.File, entry: Entry, into: np.ndarray[Any, Any], verify: bool
-    ) -> None:
-        """Fill `into` with the bytes of an entry."""
-        at = 0
-        for piece in self.pieces(file, entry, verify):
-            into[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
-            at += len(piece)
-
     def pieces(self, file: _core.File, entry: Entry, verify: bool) -> Iterator[bytes]:
         """Give the bytes of an entry in their order, at most a MiB at a time.
 
