@@ -64,7 +64,9 @@ def stats(args: argparse.Namespace) -> int:
             )
         lines = _lines(reader, names, progress)
     if args.plot:
-        _plot(lines, args.plot, args.file)
+        with warnings.catch_warnings():  # a font lacks a character, an axis has no width
+            warnings.simplefilter("ignore")
+            _plot(lines, args.plot, args.file)
     if args.json:
         print_json({"file": args.file, "arrays": [_as_json(line) for line in lines]})
         return 0
@@ -172,9 +174,7 @@ def _plot(lines: list[_Line], path: str, source: str) -> None:
             edges = np.array([-0.5, 0.5]) + float(s.min)
         axes.stairs(s.histogram, edges, fill=True)
         axes.set_xlabel(_caption(s), fontsize="x-small")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a font without some character, an axis without width
-        figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100)
 
 
 def _middle(name: str, length: int = 40) -> str:
