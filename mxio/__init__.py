@@ -50,7 +50,9 @@ __all__ = [
     "dumps",
     "gpu",
     "load",
+    "load_states",
     "loads",
+    "model",
     "nd",
     "open",
     "random",
@@ -61,10 +63,19 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> object:
-    # MXNet's vocabulary is imported when it is used: not everyone comes from there.
-    if name in ("nd", "random"):
-        import mxio.nd as nd
+# Imported when they are used: not everyone comes from MXNet.
+_LATER = {
+    "load_states": "mxio.states",
+    "model": "mxio.model",
+    "nd": "mxio.nd",
+    "random": "mxio.nd.random",
+}
 
-        return nd if name == "nd" else nd.random
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        import importlib
+
+        module = importlib.import_module(_LATER[name])
+        return getattr(module, name, module)
     raise AttributeError(f"module 'mxio' has no attribute {name!r}")

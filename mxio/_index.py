@@ -65,15 +65,18 @@ class Codec(Protocol):
     """How an entry is had whose bytes do not lie in the file as they are.
 
     Also for an entry that only a whole read can check. Attributes: `plain` says that
-    the bytes do lie at the entry's offset as they are, so that `read` is only needed
+    the bytes do lie at the entry's offset as they are, so that `pieces` is only needed
     to check them.
     """
 
     @property
     def plain(self) -> bool: ...
 
-    def read(self, file: _core.File, entry: Entry, into: Array, verify: bool) -> None:
-        """Fill `into`, contiguous uint8, with the entry's bytes in its stored order."""
+    def pieces(self, file: _core.File, entry: Entry, verify: bool) -> Iterator[bytes]:
+        """Give the entry's bytes in its stored order, a few MiB at a time.
+
+        What is wrong with them may be known only behind the last piece.
+        """
 
 
 class Sources(Protocol):
@@ -153,6 +156,17 @@ def _pieces(array: Array) -> Iterator[Array]:
     piece = np.ascontiguousarray(array).reshape(-1)
     swapped = piece.dtype.newbyteorder("<")
     yield piece.astype(swapped, copy=False).view(np.uint8)
+
+
+# How the names of Gluon's parameters end.
+_PARAMETERS = ("_weight", "_bias", "_gamma", "_beta", "_running_mean", "_running_var")
+
+
+def _full_names(names: list[str]) -> list[str]:
+    """Return the full names of parameters, if names are such rather than structure names."""
+    if any("." in name for name in names):
+        return []
+    return [name for name in names if name.endswith(_PARAMETERS)]
 
 
 class Index(Mapping[str, Entry]):
@@ -241,6 +255,11 @@ class Index(Mapping[str, Entry]):
         dtype = self._dtype_names[row][0].lstrip(">?")
         return Entry(number, name, dtype, shape, *rest)  # type: ignore[arg-type]
 
+    def row(self, entry: Entry) -> tuple[int, tuple[str, int]]:
+        """Return the row of an entry's dtype, and that row's name and bits."""
+        row = self.handle.entry(entry.number)[1]
+        return row, self._dtype_names[row]
+
     def dtype(self, entry: Entry) -> np.dtype[Any]:
         """Return an entry's NumPy dtype as it is stored; UnsupportedError says what is missing."""
         found = self.dtypes[self.handle.entry(entry.number)[1]]
@@ -261,9 +280,16 @@ class Index(Mapping[str, Entry]):
         last = self._decoded
         if last is None or last[0] != entry.number:
             into = np.empty(entry.nbytes, np.uint8)
-            self.codecs[entry.number].read(file, entry, into, verify)
+            self.decode(file, entry, into, verify)
             last = self._decoded = entry.number, into
         return last[1]
+
+    def decode(self, file: _core.File, entry: Entry, into: Array, verify: bool) -> None:
+        """Fill `into`, contiguous uint8, with the bytes of an entry that has a codec."""
+        at = 0
+        for piece in self.codecs[entry.number].pieces(file, entry, verify):
+            into[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+            at += len(piece)
 
     def _hint(self, name: str) -> str:
         if not len(self):
@@ -271,6 +297,17 @@ class Index(Mapping[str, Entry]):
         inside = sum(found.startswith(f"{name}/") for found in self.names())
         if inside:
             return f": it is a group of {inside} arrays, whose names begin with {quote(f'{name}/')}"
+        if "." in name:
+            full = _full_names(self.names())
+            if full:
+                return (
+                    f": its arrays have full names ({', '.join(map(quote, full[:3]))}, …), as "
+                    "ParameterDict.save, save_params and export of MXNet write them, not the "
+                    "structure names of save_parameters"
+                )
+        prefixed = next((p for p in ("arg:", "aux:") if f"{p}{name}" in self), "")
+        if prefixed:
+            return f": did you mean {quote(prefixed + name)}? load(..., strip={prefixed!r}) cuts it"
         if len(self) > _SUGGEST_FROM_AT_MOST:
             return f", which holds {len(self)} arrays"
         import difflib  # only to help: 1 ms that every import would pay

@@ -46,7 +46,14 @@ Shape = int | Sequence[int]
 Ctx = Context | str | None
 
 
-def save(fname: str | os.PathLike[str], data: Any, *, sync: bool = True) -> None:
+def save(
+    fname: str | os.PathLike[str],
+    data: Any,
+    *,
+    format: str | None = None,
+    sync: bool = True,
+    **options: Any,
+) -> None:
     """Save one array, a list of arrays or a dict of named arrays, replacing the file.
 
     Parameters
@@ -55,8 +62,11 @@ def save(fname: str | os.PathLike[str], data: Any, *, sync: bool = True) -> None
         ``file:///path`` is a path too.
     data : NDArray, numpy.ndarray or sparse array, or a list or dict of them
         MXNet refuses NumPy arrays; mxio does not.
+    format : str, optional
+        mxio's own; ``'mxnet'`` is what MXNet reads, byte for byte what it writes.
     sync : bool, default True
-        As in ``mxio.save``.
+    **options
+        Of the format: for ``'mxnet'``, ``version=2`` or ``3``. All three as in ``mxio.save``.
 
     Raises
     ------
@@ -73,16 +83,22 @@ def save(fname: str | os.PathLike[str], data: Any, *, sync: bool = True) -> None
     >>> list(load('mydict'))
     ['x', 'y']
     """
-    _file.save(_path(fname), _checked(data), sync=sync)
+    _file.save(_path(fname), _checked(data), format=format, sync=sync, **options)
 
 
-def load(fname: str | os.PathLike[str], *, mmap: bool = False, verify: bool | None = None) -> Any:
-    """Load what `save` or ``mxio.save`` wrote.
+def load(
+    fname: str | os.PathLike[str],
+    *,
+    mmap: bool = False,
+    verify: bool | None = None,
+    encoding: str | None = None,
+) -> Any:
+    """Load what `save` or ``mxio.save`` wrote, or MXNet, or any other file that mxio reads.
 
     Parameters
     ----------
     fname : str or os.PathLike
-    mmap, verify
+    mmap, verify, encoding
         As in ``mxio.load``.
 
     Returns
@@ -102,10 +118,10 @@ def load(fname: str | os.PathLike[str], *, mmap: bool = False, verify: bool | No
         If it holds more than named arrays: nested containers or plain values.
     """
     path = _path(fname)
-    return _dressed(_file.load(path, mmap=mmap, verify=verify), path)
+    return _dressed(_file.load(path, mmap=mmap, verify=verify, encoding=encoding), path)
 
 
-def load_frombuffer(buf: Any, *, verify: bool | None = None) -> Any:
+def load_frombuffer(buf: Any, *, verify: bool | None = None, encoding: str | None = None) -> Any:
     """Load from the bytes of a file; otherwise as `load`.
 
     Parameters
@@ -117,7 +133,7 @@ def load_frombuffer(buf: Any, *, verify: bool | None = None) -> Any:
         memoryview(buf)
     except TypeError:
         raise TypeError(f"buf required to be bytes-like, not {type(buf).__name__}") from None
-    return _dressed(_file.loads(buf, verify=verify), "the buffer")
+    return _dressed(_file.loads(buf, verify=verify, encoding=encoding), "the buffer")
 
 
 def array(source_array: Any, ctx: Ctx = None, dtype: Any = None) -> NDArray:
