@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from place import Place
 
 import mxio
 from mxio import cli
@@ -31,50 +29,6 @@ mydict = {'x': x, 'y': y}
 nd.save('mydict', mydict)
 mydict2 = nd.load('mydict')
 """
-PACKAGES = str(Path(mxio.__file__).parent.parent)
-
-
-class Place:
-    """An empty working directory, an empty folder for temporary files, and mxio in them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.work = folder / "work"
-        self.temporary = folder / "temporary"
-        self.work.mkdir()
-        self.temporary.mkdir()
-        path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH")]))
-        self.env = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(self.temporary)}
-        for name in ("MXIO_THREADS", "PYTHONUNBUFFERED"):
-            self.env.pop(name, None)
-
-    def python(self, *args: str, stdout: int = subprocess.PIPE, **env: str) -> Done:
-        done = subprocess.run(
-            [sys.executable, *args],
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.work,
-            env={**self.env, **env},
-            timeout=120,
-        )
-        return Done(done.returncode, done.stdout or "", done.stderr)
-
-    def mxio(self, *args: str, stdout: int = subprocess.PIPE, **env: str) -> Done:
-        return self.python("-m", "mxio", *args, stdout=stdout, **env)
-
-    def broken(self, code: str) -> Done:
-        """Run the tutorial in a process where `code` was run before."""
-        run = "from mxio import cli; sys.exit(cli.main(['tutorial']))"
-        return self.python("-c", f"import functools, os, signal, sys, mxio\n{code}\n{run}")
-
-    def is_clean(self) -> bool:
-        return not any(self.work.iterdir()) and not any(self.temporary.iterdir())
-
-
-class Done(NamedTuple):
-    status: int
-    out: str
-    err: str
 
 
 @pytest.fixture

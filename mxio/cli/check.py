@@ -108,9 +108,9 @@ def diff(args: argparse.Namespace) -> int:
     with (
         mxio.open(args.a, encoding=args.encoding) as a,
         mxio.open(args.b, encoding=args.encoding) as b,
-        Progress(f"diff {args.a} {args.b}") as progress,
     ):
-        found = compare(a, b, rtol=args.rtol, atol=args.atol, progress=progress)
+        with Progress(f"diff {args.a} {args.b}") as progress:
+            found = compare(a, b, rtol=args.rtol, atol=args.atol, progress=progress)
         is_same = found.is_strictly_same if args.strict else found.is_same
         if args.json:
             print_json(_diff_as_json(found, args, is_same))

@@ -65,9 +65,16 @@ def convert(args: argparse.Namespace) -> int:
             )
         with mxio.open(args.b) as b, Progress(f"compare {args.b}") as progress:
             pairs = list(new.items())
-            if format == "npy":  # it has no name
+            if "" in new.values() or (is_whole and structure.kinds.get("") in ("list", "tuple")):
+                # A format has its own names for what has none.
+                pairs = list(zip(names, b.index.names(), strict=False))
+            elif format == "npy":
                 pairs = [(name, "") for name in names]
             try:
+                if len(b.index) != len(names):
+                    raise mxio.FormatError(
+                        f"the copy has {plural(len(b.index), 'array')}, not {len(names):,}"
+                    )
                 require_copy(a, b, pairs, dtype=dtype, progress=progress)
                 copied = structure_of(b.index)
                 if is_whole and (copied.plain, copied.sparse) != (

@@ -120,7 +120,9 @@ def ls(args: argparse.Namespace) -> int:
 
 def _percent(part: int, whole: int) -> str:
     share = 100 * part / whole if whole else 0.0
-    return "<0.1%" if 0 < share < 0.05 else f"{share:.1f}%"
+    if 0 < share < 0.05:
+        return "<0.1%"
+    return ">99.9%" if 99.95 <= share < 100 else f"{share:.1f}%"
 
 
 def info(args: argparse.Namespace) -> int:

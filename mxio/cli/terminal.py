@@ -41,6 +41,7 @@ __all__ = [
 FORMATS = ("mxio", "mxnet", "safetensors", "npz", "npy")  # that can be written
 
 _LATER = 0.5  # seconds before progress is shown at all
+_OFTEN = 0.1  # seconds between two showings
 _STYLED_ROWS = 500  # rich takes milliseconds for a row
 _NARROWEST = 12  # of a column that gives way
 _NUMERIC_WIDTH = 10
@@ -290,7 +291,7 @@ class Progress:
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if not self._enabled or now - self._begin < _LATER or now - self._last < 0.1:
+        if not self._enabled or now - self._begin < _LATER or now - self._last < _OFTEN:
             return
         self._last = now
         if self._bar is None and not self._printed:
