@@ -17,7 +17,21 @@ from setuptools import Extension, setup
 DEBUG = os.environ.get("MXIO_DEBUG") == "1"
 SANITIZE = os.environ.get("MXIO_SANITIZE", "")
 
-C_FILES = ("arrays", "cpu", "crc32c", "engine", "file", "format", "index", "os_posix", "strided")
+C_FILES = (
+    "arrays",
+    "cpu",
+    "crc32c",
+    "engine",
+    "entries",
+    "file",
+    "format",
+    "index",
+    "mxnet",
+    "os_posix",
+    "safetensors",
+    "scan",
+    "strided",
+)
 
 compile_args = ["-std=c99", "-fvisibility=hidden"]
 compile_args += ["-O0", "-g"] if DEBUG else ["-O3"]

@@ -52,6 +52,12 @@ static void choose_order(mxio_array *array) {
     array->as_stored = contiguous && lies->swap_nbytes <= 1;
 }
 
+void mxio_array_arrange(mxio_array *array, int order) {
+    array->lies.order = order;
+    array->as_stored = lies_so(&array->lies, order == MXIO_ORDER_F)
+                       && array->lies.swap_nbytes <= 1;
+}
+
 /* ---- aliases -------------------------------------------------------------- */
 
 /* A table of the arrays met so far, by memory; open addressing, at most half

@@ -80,6 +80,28 @@ int mxio_array_nbytes(const uint64_t *shape, uint8_t ndim,
     return 1;
 }
 
+/* ---- clauses ------------------------------------------------------------- */
+
+char *mxio_put_text(char *p, const char *text) {
+    size_t n = strlen(text);
+    memcpy(p, text, n + 1);
+    return p + n;
+}
+
+char *mxio_put_number(char *p, uint64_t x) {
+    char digits[20];
+    size_t n = 0;
+    do {
+        digits[n++] = (char)('0' + x % 10);
+        x /= 10;
+    } while (x > 0);
+    while (n > 0) {
+        *p++ = digits[--n];
+    }
+    *p = '\0';
+    return p;
+}
+
 /* ---- names --------------------------------------------------------------- */
 
 /* Length of the valid UTF-8 character at p (not NUL), 0 if there is none. */
@@ -133,34 +155,65 @@ int mxio_name_compare(const void *a, uint64_t a_nbytes, const void *b,
     return order;
 }
 
-/* A name to be sorted.  Its first bytes ride along, so that most comparisons
+/* A name to be sorted.  Eight of its bytes ride along, so that most comparisons
  * touch no other memory. */
 typedef struct sort_key {
-    uint64_t prefix; /* first 8 bytes, big-endian, zeros behind the end */
+    uint64_t word; /* bytes [8 * depth, + 8), big-endian, zeros behind the end */
     const char *name;
     uint64_t entry;
     uint64_t nbytes;
 } sort_key;
 
-static int sort_key_compare(const void *left, const void *right) {
+/* Levels of eight bytes that are compared by their words; names that are equal
+ * so far, which is rare, are then compared whole. */
+enum { SORT_DEPTH_MAX = 32 };
+
+static uint64_t word_of(const sort_key *key, unsigned depth) {
+    const uint64_t at = 8 * (uint64_t)depth;
+    uint64_t word = 0;
+    for (uint64_t k = at; k < at + 8; k++) {
+        word = word << 8 | (k < key->nbytes ? (uint8_t)key->name[k] : 0);
+    }
+    return word;
+}
+
+static int word_compare(const void *left, const void *right) {
     const sort_key *a = left;
     const sort_key *b = right;
-    if (a->prefix != b->prefix) {
-        return a->prefix < b->prefix ? -1 : 1;
-    }
+    return (a->word > b->word) - (a->word < b->word);
+}
+
+static int whole_compare(const void *left, const void *right) {
+    const sort_key *a = left;
+    const sort_key *b = right;
     return mxio_name_compare(a->name, a->nbytes, b->name, b->nbytes);
 }
 
-static void sort_key_fill(const mxio_entry *entry, uint64_t i,
-                          sort_key *out) {
-    out->prefix = 0;
-    for (unsigned k = 0; k < 8; k++) {
-        uint8_t byte = k < entry->name_nbytes ? (uint8_t)entry->name[k] : 0;
-        out->prefix = out->prefix << 8 | byte;
+/* Sorts n names that are equal up to 8 * depth bytes.  No name holds a NUL, so
+ * the zeros behind an end sort it first, and equal words that hold one are
+ * equal names. */
+static void sort_names(sort_key *keys, uint64_t n, unsigned depth) {
+    if (n < 2) {
+        return;
     }
-    out->name = entry->name;
-    out->nbytes = entry->name_nbytes;
-    out->entry = i;
+    if (depth == SORT_DEPTH_MAX) {
+        qsort(keys, (size_t)n, sizeof *keys, whole_compare);
+        return;
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        keys[i].word = word_of(&keys[i], depth);
+    }
+    qsort(keys, (size_t)n, sizeof *keys, word_compare);
+    for (uint64_t i = 0; i < n;) {
+        uint64_t end = i + 1;
+        while (end < n && keys[end].word == keys[i].word) {
+            end++;
+        }
+        if ((keys[i].word & 0xff) != 0) {
+            sort_names(keys + i, end - i, depth + 1);
+        }
+        i = end;
+    }
 }
 
 /* Checks the names and writes the section by_name. */
@@ -184,15 +237,17 @@ static mxio_status names_encode(const mxio_content *content, uint8_t *dst,
             FAIL(err, MXIO_INVALID, MXIO_NOWHERE, i,
                  "a name is not UTF-8 without NUL");
         }
-        sort_key_fill(entry, i, &keys[i]);
+        keys[i].name = entry->name;
+        keys[i].nbytes = entry->name_nbytes;
+        keys[i].entry = i;
         sorted = sorted
-                 && (i == 0 || sort_key_compare(&keys[i - 1], &keys[i]) < 0);
+                 && (i == 0 || whole_compare(&keys[i - 1], &keys[i]) < 0);
     }
     if (!sorted) {
-        qsort(keys, (size_t)n, sizeof *keys, sort_key_compare);
+        sort_names(keys, n, 0);
     }
     for (uint64_t i = 0; i < n; i++) {
-        if (i > 0 && sort_key_compare(&keys[i - 1], &keys[i]) == 0) {
+        if (i > 0 && whole_compare(&keys[i - 1], &keys[i]) == 0) {
             uint64_t later = keys[i - 1].entry > keys[i].entry
                                  ? keys[i - 1].entry : keys[i].entry;
             free(keys);

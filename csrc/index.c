@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * index.c - docs/FORMAT.md, judged: the one place that decides whether head and
- * index are valid, and the answers to questions about an index that is.
+ * index are valid.  An index that a scanner made of a foreign file passes the
+ * same judge; only what belongs to mxio's own layout is not asked of it.
  *
  * An index is kept as the bytes it came in, checked once, with the numbers that
  * C hands out by address (dims, checksums) turned to host order in place.
  * Nothing is allocated for an entry: mxio_index_entry reads its 64 bytes when
  * it is asked, so a million entries open as fast as their bytes are checked.
  */
-#include "format.h"
+#include "index.h"
 
 #include <stdlib.h>
 
@@ -28,31 +29,10 @@ static int slot_is_valid(const uint8_t *slot) {
            && load_u32(slot + 124) == mxio_crc32c(0, slot, 124);
 }
 
-/* A clause for a message, put together without stdio.  REQUIRES: it fits. */
-static char *put_text(char *p, const char *text) {
-    size_t n = strlen(text);
-    memcpy(p, text, n + 1);
-    return p + n;
-}
-
-static char *put_number(char *p, uint64_t x) {
-    char digits[20];
-    size_t n = 0;
-    do {
-        digits[n++] = (char)('0' + x % 10);
-        x /= 10;
-    } while (x > 0);
-    while (n > 0) {
-        *p++ = digits[--n];
-    }
-    *p = '\0';
-    return p;
-}
-
 static mxio_status refuse_version(uint32_t version, uint64_t offset,
                                   mxio_err *err) {
     char what[96];
-    put_text(put_number(put_text(what, "it has version "), version),
+    mxio_put_text(mxio_put_number(mxio_put_text(what, "it has version "), version),
              " of the format, and this knows version 1");
     FAIL(err, MXIO_UNSUPPORTED, offset, MXIO_NOWHERE, what);
 }
@@ -63,17 +43,17 @@ static mxio_status refuse_features(uint64_t unknown, uint64_t offset,
     static const char *const NAMES[] = {"appending", "delta index",
                                         "chunk records", "boxes"};
     char what[96];
-    char *p = put_text(what, "it needs the feature '");
+    char *p = mxio_put_text(what, "it needs the feature '");
     unsigned bit = 0;
     while ((unknown >> bit & 1) == 0) {
         bit++;
     }
     if (bit < sizeof NAMES / sizeof NAMES[0]) {
-        p = put_text(p, NAMES[bit]);
+        p = mxio_put_text(p, NAMES[bit]);
     } else {
-        p = put_number(put_text(p, "bit "), bit);
+        p = mxio_put_number(mxio_put_text(p, "bit "), bit);
     }
-    put_text(p, "'");
+    mxio_put_text(p, "'");
     FAIL(err, MXIO_UNSUPPORTED, offset, MXIO_NOWHERE, what);
 }
 
@@ -157,41 +137,12 @@ mxio_status mxio_head_decode(const uint8_t *src, uint64_t file_nbytes,
 
 /* ---- judging an index ---------------------------------------------------- */
 
-typedef struct extent {
-    uint64_t offset, nbytes, alignment;
-} extent;
-
-struct mxio_index {
-    mxio_head head;
-    counts n;
-    sections s;
-    uint8_t *bytes;      /* the index; dims and checksums in host order     */
-    extent *extents;     /* the index itself and all stored entries, sorted */
-    uint64_t n_extents;
-    uint64_t n_aliases;
-    uint64_t *dtype_names; /* where in the strings each dtype's name begins */
-};
-
-static const uint8_t *entry_bytes(const mxio_index *index, uint64_t i) {
-    return index->bytes + index->s.offset[ENTRIES] + MXIO_ENTRY_NBYTES * i;
-}
-
-static const uint64_t *dims_of(const mxio_index *index) {
-    return (const uint64_t *)(const void *)(index->bytes
-                                            + index->s.offset[DIMS]);
-}
-
-/* In file terms, for messages. */
-static uint64_t at_section(const mxio_index *index, int section,
-                           uint64_t relative) {
-    return index->head.index_offset + index->s.offset[section] + relative;
-}
-
 void mxio_index_free(mxio_index *index) {
     if (index != NULL) {
         free(index->bytes);
         free(index->extents);
         free(index->dtype_names);
+        free(index->stored);
         free(index);
     }
 }
@@ -327,19 +278,22 @@ static mxio_status check_entry(mxio_index *index, uint64_t i, sums *sum,
         index->n_aliases++;
         return MXIO_OK;
     }
-    if (entry.first_chunk != sum->first_chunk
-        || mxio_entry_n_chunks(&entry)
-               > index->n.n_chunks - sum->first_chunk) {
-        FAIL(err, MXIO_CORRUPT, where + 24, i, "bad chunks");
+    if (!index->foreign) {
+        if (entry.first_chunk != sum->first_chunk
+            || mxio_entry_n_chunks(&entry)
+                   > index->n.n_chunks - sum->first_chunk) {
+            FAIL(err, MXIO_CORRUPT, where + 24, i, "bad chunks");
+        }
+        sum->first_chunk += mxio_entry_n_chunks(&entry);
     }
-    sum->first_chunk += mxio_entry_n_chunks(&entry);
-    if (!add_u64(entry.offset, entry.nbytes, &end)
+    if (!add_u64(entry.offset, entry.stored_nbytes, &end)
         || end > index->head.file_nbytes) {
         FAIL(err, MXIO_CORRUPT, where, i, "it does not lie in the file");
     }
     index->extents[index->n_extents].offset = entry.offset;
-    index->extents[index->n_extents].nbytes = entry.nbytes;
-    index->extents[index->n_extents].alignment = alignment_of(entry.nbytes);
+    index->extents[index->n_extents].nbytes = entry.stored_nbytes;
+    index->extents[index->n_extents].alignment
+        = index->foreign ? 1 : alignment_of(entry.nbytes);
     index->n_extents++;
     return MXIO_OK;
 }
@@ -449,8 +403,9 @@ static int extent_compare(const void *left, const void *right) {
 /* The extents tile the file: no overlap, and no byte that is not theirs or
  * padding, unless the file has given-up space. */
 static mxio_status check_tiling(mxio_index *index, mxio_err *err) {
-    int gaps = (index->head.required & MXIO_FEATURE_APPENDING) != 0;
-    uint64_t at = MXIO_HEAD_NBYTES;
+    int gaps = index->foreign
+               || (index->head.required & MXIO_FEATURE_APPENDING) != 0;
+    uint64_t at = index->foreign ? 0 : MXIO_HEAD_NBYTES;
     int sorted = 1;
     for (uint64_t i = 1; i < index->n_extents; i++) {
         sorted = sorted
@@ -490,10 +445,12 @@ static mxio_status check_index(mxio_index *index, mxio_err *err) {
                == NULL) {
         FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
     }
-    index->extents[0].offset = index->head.index_offset;
-    index->extents[0].nbytes = index->head.index_nbytes;
-    index->extents[0].alignment = MXIO_SMALL_ALIGNMENT;
-    index->n_extents = 1;
+    if (!index->foreign) {
+        index->extents[0].offset = index->head.index_offset;
+        index->extents[0].nbytes = index->head.index_nbytes;
+        index->extents[0].alignment = MXIO_SMALL_ALIGNMENT;
+        index->n_extents = 1;
+    }
     for (uint64_t i = 0; i < index->n.n_entries; i++) {
         TRY(check_entry(index, i, &sum, err));
     }
@@ -536,118 +493,82 @@ mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
     return MXIO_OK;
 }
 
-/* ---- asking an index ----------------------------------------------------- */
+/* ---- foreign files ------------------------------------------------------- */
 
-const mxio_head *mxio_index_head(const mxio_index *index) {
-    return &index->head;
-}
+/* What is read at least, in bytes, where no checksum calls for more. */
+enum { FOREIGN_CHUNK_NBYTES = 4096 };
 
-uint64_t mxio_index_count(const mxio_index *index) {
-    return index->n.n_entries;
-}
-
-uint64_t mxio_index_n_aliases(const mxio_index *index) {
-    return index->n_aliases;
-}
-
-uint64_t mxio_index_n_dtypes(const mxio_index *index) {
-    return index->n.n_dtypes;
-}
-
-void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out) {
-    const uint8_t *p = entry_bytes(index, i);
-    uint64_t alias = load_u64(p + 32);
-    out->offset = load_u64(p);
-    out->nbytes = load_u64(p + 8);
-    out->chunk_nbytes = load_u64(p + 16);
-    out->first_chunk = load_u64(p + 24);
-    out->alias_of = alias == 0 ? MXIO_NOWHERE : alias - 1;
-    out->shape = dims_of(index) + load_u64(p + 40);
-    out->name = (const char *)index->bytes + index->s.offset[STRINGS]
-                + load_u64(p + 48);
-    out->dtype = load_u32(p + 56);
-    out->name_nbytes = load_u16(p + 60);
-    out->ndim = p[62];
-    out->order = p[63];
-}
-
-void mxio_index_dtype(const mxio_index *index, uint64_t row,
-                      mxio_dtype *out) {
-    const uint8_t *rows = index->bytes + index->s.offset[DTYPES];
-    out->item_bits = load_u64(rows + MXIO_DTYPE_NBYTES * row);
-    out->name_nbytes = load_u32(rows + MXIO_DTYPE_NBYTES * row + 8);
-    out->name = (const char *)index->bytes + index->s.offset[STRINGS]
-                + index->dtype_names[row];
-}
-
-uint64_t mxio_index_find(const mxio_index *index, const char *name,
-                         size_t name_nbytes) {
-    const uint8_t *by_name = index->bytes + index->s.offset[BY_NAME];
-    uint64_t low = 0, high = index->n.n_entries;
-    mxio_entry entry;
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-        uint64_t number = load_u64(by_name + 8 * middle);
-        int order;
-        mxio_index_entry(index, number, &entry);
-        order = mxio_name_compare(name, name_nbytes, entry.name,
-                             entry.name_nbytes);
-        if (order == 0) {
-            return number;
+static mxio_status adopt(mxio_index *index, mxio_content *content,
+                         const uint64_t *stored_nbytes, mxio_err *err) {
+    mxio_layout layout = {0};
+    counts n = {0};
+    mxio_status status;
+    n.n_entries = content->n_entries;
+    n.n_dtypes = content->n_dtypes;
+    n.structure_nbytes = content->structure_nbytes;
+    n.metadata_nbytes = content->metadata_nbytes;
+    for (uint64_t i = 0; i < content->n_entries; i++) {
+        mxio_entry *entry = &content->entries[i];
+        entry->alias_of = MXIO_NOWHERE;
+        entry->first_chunk = 0;
+        entry->chunk_nbytes = min_u64(entry->nbytes, FOREIGN_CHUNK_NBYTES);
+        if (entry->nbytes == 0) {
+            entry->offset = 0;
         }
-        if (order < 0) {
-            high = middle;
-        } else {
-            low = middle + 1;
+        n.n_dims += entry->ndim;
+        n.strings_nbytes += entry->name_nbytes;
+    }
+    for (uint64_t i = 0; i < content->n_dtypes; i++) {
+        n.strings_nbytes += content->dtypes[i].name_nbytes;
+    }
+    if (!mxio_sections_plan(&n, &index->s) || index->s.end > SIZE_MAX
+        || (index->bytes = malloc((size_t)index->s.end)) == NULL) {
+        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
+    }
+    layout.index_nbytes = index->s.end;
+    index->head.index_nbytes = index->s.end;
+    if (stored_nbytes != NULL && n.n_entries > 0) {
+        if (n.n_entries > SIZE_MAX / sizeof *index->stored
+            || (index->stored
+                = malloc((size_t)n.n_entries * sizeof *index->stored))
+                   == NULL) {
+            FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE,
+                 "out of memory");
         }
+        memcpy(index->stored, stored_nbytes,
+               (size_t)n.n_entries * sizeof *index->stored);
     }
-    return MXIO_NOWHERE;
-}
-
-const uint32_t *mxio_index_checksums(const mxio_index *index) {
-    return (const uint32_t *)(const void *)(index->bytes
-                                            + index->s.offset[CHECKSUMS]);
-}
-
-const char *mxio_index_structure(const mxio_index *index, uint64_t *nbytes) {
-    *nbytes = index->n.structure_nbytes;
-    return (const char *)index->bytes + index->s.offset[STRUCTURE];
-}
-
-const char *mxio_index_metadata(const mxio_index *index, uint64_t *nbytes) {
-    *nbytes = index->n.metadata_nbytes;
-    return (const char *)index->bytes + index->s.offset[METADATA];
-}
-
-void mxio_entry_segment(const mxio_index *index, const mxio_entry *entry,
-                        void *mem, mxio_segment *out) {
-    out->mem = mem;
-    out->strided = NULL;
-    out->nbytes = entry->nbytes;
-    out->offset = entry->offset;
-    out->chunk_nbytes = entry->chunk_nbytes;
-    /* The engine only compares when it reads; the cast cannot be avoided while
-     * one struct serves both directions. */
-    out->checksums = (uint32_t *)(void *)(index->bytes
-                                          + index->s.offset[CHECKSUMS])
-                     + entry->first_chunk;
-}
-
-uint64_t mxio_index_padding(const mxio_index *index, mxio_segment *out) {
-    uint64_t at = MXIO_HEAD_NBYTES, n = 0;
-    if (index->head.required & MXIO_FEATURE_APPENDING) {
-        return 0;
+    status = mxio_index_encode(content, &layout, NULL, index->bytes, err);
+    if (status == MXIO_INVALID && err != NULL) {
+        err->status = MXIO_CORRUPT; /* it is the file that says so */
     }
-    for (uint64_t i = 0; i < index->n_extents; i++) {
-        const extent *e = &index->extents[i];
-        if (e->offset > at) {
-            mxio_segment gap = {0};
-            gap.offset = at;
-            gap.nbytes = e->offset - at;
-            gap.chunk_nbytes = gap.nbytes;
-            out[n++] = gap;
+    if (status == MXIO_INVALID) {
+        return MXIO_CORRUPT;
+    }
+    TRY(status);
+    return check_index(index, err);
+}
+
+mxio_status mxio_index_foreign(mxio_content *content,
+                               const uint64_t *stored_nbytes,
+                               uint64_t file_nbytes, mxio_index **out,
+                               mxio_err *err) {
+    mxio_index *index = calloc(1, sizeof *index);
+    mxio_status status;
+    if (index == NULL) {
+        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
+    }
+    index->foreign = 1;
+    index->head.file_nbytes = file_nbytes;
+    status = adopt(index, content, stored_nbytes, err);
+    if (status != MXIO_OK) {
+        mxio_index_free(index);
+        if (err != NULL && err->item < content->n_entries) {
+            /* Not a place in the index: the file has none. */
+            err->offset = content->entries[err->item].offset;
         }
-        at = e->offset + e->nbytes;
+        return status;
     }
-    return n;
+    *out = index;
+    return MXIO_OK;
 }

@@ -25,6 +25,11 @@
 mxio_status mxio_fail(mxio_err *err, mxio_status status, int sys_errno,
                       uint64_t offset, uint64_t item, const char *what);
 
+/* A clause for a message, put together without stdio: writes at p, returns
+ * where the next one goes.  REQUIRES: it fits. */
+char *mxio_put_text(char *p, const char *text);
+char *mxio_put_number(char *p, uint64_t x);
+
 #define FAIL(err, status, offset, item, what) \
     return mxio_fail((err), (status), 0, (offset), (item), (what))
 

@@ -87,6 +87,9 @@ typedef struct mxio_entry {   /* one named array                             */
     uint64_t chunk_nbytes;    /* fills them, except alias_of                 */
     uint64_t first_chunk;
     uint64_t alias_of;        /* number of an earlier entry or MXIO_NOWHERE  */
+    uint64_t stored_nbytes;   /* out: in the file.  Only in a foreign file
+                                 something else than nbytes: such bytes have
+                                 to be decoded                               */
     uint32_t dtype;           /* row of the table of dtypes                  */
     uint16_t name_nbytes;
     uint8_t ndim;
@@ -165,11 +168,23 @@ uint64_t mxio_index_n_dtypes(const mxio_index *index);
 void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out);
 void mxio_index_dtype(const mxio_index *index, uint64_t row, mxio_dtype *out);
 
+/* The index of a foreign file, made of what a scanner found in it: of each
+ * entry name, shape, nbytes, offset, dtype, ndim and order; the rest is filled
+ * in.  stored_nbytes: how many bytes of the file each entry takes from its
+ * offset on; NULL means its nbytes.  Judged as a native index is, but extents
+ * lie as they come: inside the file, without overlap.  There are no checksums.
+ * Nothing that is passed is kept. */
+mxio_status mxio_index_foreign(mxio_content *content,
+                               const uint64_t *stored_nbytes,
+                               uint64_t file_nbytes, mxio_index **out,
+                               mxio_err *err);
+
 /* Number of the entry of that name, or MXIO_NOWHERE.  Binary search. */
 uint64_t mxio_index_find(const mxio_index *index, const char *name,
                          size_t name_nbytes);
 
-/* All checksums of the file; an entry's begin at its first_chunk. */
+/* All checksums of the file; an entry's begin at its first_chunk.  NULL: a
+ * foreign file, which has none. */
 const uint32_t *mxio_index_checksums(const mxio_index *index);
 const char *mxio_index_structure(const mxio_index *index, uint64_t *nbytes);
 const char *mxio_index_metadata(const mxio_index *index, uint64_t *nbytes);
@@ -204,6 +219,10 @@ typedef struct mxio_array {     /* one for each entry                        */
  * arrays[i].lies.order and as_stored.  MXIO_NOMEM. */
 mxio_status mxio_arrays_arrange(mxio_content *content, mxio_array *arrays,
                                 mxio_err *err);
+
+/* For a format that says itself in which order an array is stored: sets
+ * array->lies.order and as_stored. */
+void mxio_array_arrange(mxio_array *array, int order);
 
 /* Copies items [first, first + n) of strided memory, in stored order, to dst
  * as they are stored.  REQUIRES: they exist. */
@@ -269,6 +288,96 @@ void mxio_map_free(mxio_map *map); /* NULL allowed */
 
 /* Reads and judges head and index. */
 mxio_status mxio_index_read(mxio_file *file, mxio_index **out, mxio_err *err);
+
+/* ------------------------------------------------------------------------
+ * mxnet.c, safetensors.c: bounded scanners of foreign files
+ *
+ * A scanner reads a file's headers, jumping over the arrays, and notes the
+ * parts it finds.  It trusts nothing: every count is bounded by bytes that are
+ * present before memory is taken for it, so that what it allocates is a small
+ * multiple of the headers' length.
+ * --------------------------------------------------------------------- */
+
+/* A dtype of a foreign format, and what it is called here. */
+typedef struct mxio_foreign_dtype {
+    const char *foreign;      /* its name there; NULL: its code is its row   */
+    mxio_dtype dtype;         /* its name here, bits of an item in memory    */
+    uint64_t stored_bits;     /* of an item in the file                      */
+} mxio_foreign_dtype;
+
+enum {                        /* what a part is of its record                */
+    MXIO_PART_DENSE,          /* the array                                   */
+    MXIO_PART_NONE,           /* a record without an array; no bytes         */
+    MXIO_PART_ROW_SPARSE,     /* the values; its indices follow              */
+    MXIO_PART_CSR,            /* the values; its indptr and indices follow   */
+    MXIO_PART_INDPTR,
+    MXIO_PART_INDICES
+};
+
+typedef struct mxio_part {
+    uint64_t offset;          /* of the bytes                                */
+    uint64_t nbytes;          /* in memory                                   */
+    uint64_t stored_nbytes;   /* in the file                                 */
+    uint64_t first_dim;       /* of its shape, in the scan's dims            */
+    uint64_t first_dense_dim; /* sparse values: of the whole array's shape   */
+    uint32_t dtype;           /* row of the scan's dtypes                    */
+    uint8_t ndim;
+    uint8_t dense_ndim;
+    uint8_t kind;             /* MXIO_PART_...                               */
+} mxio_part;
+
+enum {                        /* bits of mxio_scan.seen                      */
+    MXIO_SEEN_V0 = 1,         /* records of these versions                   */
+    MXIO_SEEN_V1 = 2,
+    MXIO_SEEN_V2 = 4,
+    MXIO_SEEN_V3 = 8,
+    MXIO_SEEN_RESERVED = 16,  /* the reserved word is not 0                  */
+    MXIO_SEEN_NO_DIMS = 32    /* a V2 record whose ndim is 0                 */
+};
+
+typedef struct mxio_scan {    /* what a scanner found; its own memory        */
+    mxio_part *parts;
+    uint64_t n_parts;
+    uint64_t n_records;
+    uint64_t *dims;
+    uint64_t n_dims;
+    mxio_dtype *dtypes;       /* those in use, in order of first use         */
+    uint64_t n_dtypes;
+    uint8_t *dtype_names;     /* of dtypes that are not in the table         */
+    uint8_t *strings;         /* the names, one after another, not judged    */
+    uint64_t strings_nbytes;
+    uint64_t *name_ends;      /* where each name ends in strings             */
+    uint64_t n_names;         /* n_records, or 0 for a list                  */
+    uint64_t metadata_offset; /* of the user's metadata in the file          */
+    uint64_t metadata_nbytes;
+    uint64_t end_offset;      /* what lies behind it was not looked at       */
+    unsigned seen;            /* MXIO_SEEN_...                               */
+} mxio_scan;
+
+/* Zeroes *scan, then fills it.  On failure too it waits for mxio_scan_free.
+ * dtypes: n_dtypes rows; they are borrowed until mxio_scan_free.
+ * CORRUPT with err->item, the number of the record.
+ *
+ * A .params file of MXNet: any version of its records.  Where a V2 record says
+ * that it has no dimensions, it has no array or it has one item, as the rest
+ * of the file fits; the one that reaches the end of the file wins. */
+mxio_status mxio_mxnet_scan(mxio_file *file, const mxio_foreign_dtype *dtypes,
+                            size_t n_dtypes, mxio_scan *scan, mxio_err *err);
+
+/* A .safetensors file: its extents tile the file behind the header.  A dtype
+ * that is not in the table gets a row under its own name, with the bits that
+ * its extent gives an item. */
+mxio_status mxio_safetensors_scan(mxio_file *file,
+                                  const mxio_foreign_dtype *dtypes,
+                                  size_t n_dtypes, mxio_scan *scan,
+                                  mxio_err *err);
+
+/* The index of a scan all of whose parts are dense and whose names, if there
+ * are any, are those of the entries. */
+mxio_status mxio_scan_index(const mxio_scan *scan, const char *structure,
+                            uint64_t structure_nbytes, uint64_t file_nbytes,
+                            mxio_index **out, mxio_err *err);
+void mxio_scan_free(mxio_scan *scan);
 
 /* ------------------------------------------------------------------------
  * engine.c: segments to a file and back

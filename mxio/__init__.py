@@ -12,11 +12,20 @@ array([2, 3])
 ``from mxio import nd`` speaks MXNet.
 """
 
-from mxio._file import Damage, Reader, dumps, load, loads, open, save, verify
+from mxio._copy import copy
+from mxio._file import dumps, load, loads, open, save, verify
 from mxio._index import Entry, Index
 from mxio._lazy import LazyArray
+from mxio._reader import Damage, Reader
 from mxio.context import Context, cpu, cpu_pinned, current_context, gpu
-from mxio.errors import ChecksumError, EntryError, FormatError, MXIOError, UnsupportedError
+from mxio.errors import (
+    ChecksumError,
+    EntryError,
+    FormatError,
+    FormatWarning,
+    MXIOError,
+    UnsupportedError,
+)
 
 __all__ = [
     "ChecksumError",
@@ -25,12 +34,14 @@ __all__ = [
     "Entry",
     "EntryError",
     "FormatError",
+    "FormatWarning",
     "Index",
     "LazyArray",
     "MXIOError",
     "Reader",
     "UnsupportedError",
     "__version__",
+    "copy",
     "cpu",
     "cpu_pinned",
     "current_context",

@@ -47,6 +47,7 @@ cdef extern from "mxio.h" nogil:
         uint64_t chunk_nbytes
         uint64_t first_chunk
         uint64_t alias_of
+        uint64_t stored_nbytes
         uint32_t dtype
         uint16_t name_nbytes
         uint8_t ndim
@@ -93,6 +94,8 @@ cdef extern from "mxio.h" nogil:
     uint64_t mxio_index_n_dtypes(const mxio_index *index)
     void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out)
     void mxio_index_dtype(const mxio_index *index, uint64_t row, mxio_dtype *out)
+    mxio_status mxio_index_foreign(mxio_content *content, const uint64_t *stored_nbytes,
+                                   uint64_t file_nbytes, mxio_index **out, mxio_err *err)
     uint64_t mxio_index_find(const mxio_index *index, const char *name, size_t name_nbytes)
     const uint32_t *mxio_index_checksums(const mxio_index *index)
     const char *mxio_index_structure(const mxio_index *index, uint64_t *nbytes)
@@ -113,6 +116,7 @@ cdef extern from "mxio.h" nogil:
         int as_stored
 
     mxio_status mxio_arrays_arrange(mxio_content *content, mxio_array *arrays, mxio_err *err)
+    void mxio_array_arrange(mxio_array *array, int order)
 
     ctypedef struct mxio_file:
         pass
@@ -135,6 +139,50 @@ cdef extern from "mxio.h" nogil:
     uint64_t mxio_map_nbytes(const mxio_map *map)
     void mxio_map_free(mxio_map *map)
     mxio_status mxio_index_read(mxio_file *file, mxio_index **out, mxio_err *err)
+
+    ctypedef struct mxio_foreign_dtype:
+        const char *foreign
+        mxio_dtype dtype
+        uint64_t stored_bits
+
+    enum:
+        MXIO_PART_DENSE
+        MXIO_SEEN_V0
+
+    ctypedef struct mxio_part:
+        uint64_t offset
+        uint64_t nbytes
+        uint64_t stored_nbytes
+        uint64_t first_dim
+        uint64_t first_dense_dim
+        uint32_t dtype
+        uint8_t ndim
+        uint8_t dense_ndim
+        uint8_t kind
+
+    ctypedef struct mxio_scan:
+        mxio_part *parts
+        uint64_t n_parts
+        uint64_t n_records
+        uint64_t *dims
+        mxio_dtype *dtypes
+        uint64_t n_dtypes
+        uint8_t *strings
+        uint64_t *name_ends
+        uint64_t n_names
+        uint64_t metadata_offset
+        uint64_t metadata_nbytes
+        uint64_t end_offset
+        unsigned seen
+
+    mxio_status mxio_mxnet_scan(mxio_file *file, const mxio_foreign_dtype *dtypes, size_t n_dtypes,
+                                mxio_scan *scan, mxio_err *err)
+    mxio_status mxio_safetensors_scan(mxio_file *file, const mxio_foreign_dtype *dtypes,
+                                      size_t n_dtypes, mxio_scan *scan, mxio_err *err)
+    mxio_status mxio_scan_index(const mxio_scan *scan, const char *structure,
+                                uint64_t structure_nbytes, uint64_t file_nbytes, mxio_index **out,
+                                mxio_err *err)
+    void mxio_scan_free(mxio_scan *scan)
 
     ctypedef struct mxio_segment:
         void *mem

@@ -36,12 +36,16 @@ cnp.import_array()
 # How much moves between two looks for Ctrl-C, and what one write to a file
 # object gets at most.
 cdef uint64_t BATCH_NBYTES = 256 << 20
+cdef uint64_t REPORT_NBYTES = 32 << 20
 cdef uint64_t WINDOW_NBYTES = 2 * MXIO_PIECE_NBYTES
 # Arrays up to this long share an allocation, which holds at most SLAB_NBYTES:
 # what one array that is kept can pin.
 cdef uint64_t SHARED_NBYTES = 1 << 16
 cdef uint64_t SLAB_NBYTES = 1 << 20
 cdef uint64_t ALIGNMENT = 64
+# A run without checksums is cut anywhere; the longest a file can be.
+cdef uint64_t FRAMED_CHUNK_NBYTES = 1 << 16
+cdef uint64_t MAX_FILE_NBYTES = (1 << 63) - 1
 
 
 # ---- failing ---------------------------------------------------------------------------------
@@ -62,7 +66,8 @@ cdef object checksum_error(Index index, uint64_t offset, str what, object where)
     return ChecksumError(f"{what} at offset {offset} of {where}", offset)
 
 
-cdef int check(mxio_status status, mxio_err *err, object where, Index index=None) except -1:
+cdef int check(mxio_status status, mxio_err *err, object where, Index index=None,
+               str kind="mxio") except -1:
     """Raise what a status means; `where` is the file as the caller named it."""
     if status == MXIO_OK:
         return 0
@@ -78,9 +83,10 @@ cdef int check(mxio_status status, mxio_err *err, object where, Index index=None
         raise checksum_error(index, err.offset, what, where)
     if status == MXIO_CORRUPT:
         place = "" if err.offset == MXIO_NOWHERE else f" (offset {err.offset})"
-        entry = "" if err.item == MXIO_NOWHERE else f"entry {err.item}: "
+        word = "entry" if kind == "mxio" else "array"
+        entry = "" if err.item == MXIO_NOWHERE else f"{word} {err.item}: "
         raise FormatError(
-            f"{where} is not a valid mxio file: {entry}{what}{place}",
+            f"{where} is not a valid {kind} file: {entry}{what}{place}",
             None if err.offset == MXIO_NOWHERE else err.offset)
     if status == MXIO_UNSUPPORTED:
         raise UnsupportedError(f"{where}: {what}")
@@ -140,6 +146,7 @@ cdef class Index:
             entry.offset,
             entry.chunk_nbytes,
             None if entry.alias_of == MXIO_NOWHERE else entry.alias_of,
+            entry.stored_nbytes,
         )
 
     def dtypes(self):
@@ -170,6 +177,230 @@ cdef class Index:
     @property
     def generation(self):
         return mxio_index_head(self._index).generation
+
+
+# ---- foreign files ---------------------------------------------------------------------------
+
+cdef object shape_of(const uint64_t *dims, uint64_t ndim):
+    cdef uint64_t k
+    return tuple([dims[k] for k in range(ndim)])
+
+
+cdef class Scan:
+    """What a scanner found in a foreign file."""
+
+    cdef mxio_scan _scan
+    cdef list _table
+    cdef mxio_foreign_dtype *_rows
+    cdef uint64_t _file_nbytes
+    cdef object _where
+    cdef str _kind
+
+    def __init__(self):
+        raise TypeError("a Scan is made of a File")
+
+    def __dealloc__(self):
+        mxio_scan_free(&self._scan)
+        free(self._rows)
+
+    cdef int _pin(self, list table) except -1:
+        """Rows of a foreign name, a name here, bits in memory and in the file."""
+        cdef Py_ssize_t i, nbytes
+        self._table = table
+        self._rows = <mxio_foreign_dtype *>calloc(len(table) + 1, sizeof(mxio_foreign_dtype))
+        if self._rows == NULL:
+            raise MemoryError()
+        for i in range(len(table)):
+            self._rows[i].foreign = PyUnicode_AsUTF8AndSize(table[i][0], &nbytes)
+            self._rows[i].dtype.name = PyUnicode_AsUTF8AndSize(table[i][1], &nbytes)
+            self._rows[i].dtype.name_nbytes = nbytes
+            self._rows[i].dtype.item_bits = table[i][2]
+            self._rows[i].stored_bits = table[i][3]
+        return 0
+
+    @staticmethod
+    def mxnet(File file not None, list table not None):
+        return scanned(file, table, "MXNet")
+
+    @staticmethod
+    def safetensors(File file not None, list table not None):
+        return scanned(file, table, "safetensors")
+
+    @property
+    def n_records(self):
+        return self._scan.n_records
+
+    @property
+    def n_names(self):
+        return self._scan.n_names
+
+    @property
+    def seen(self):
+        return self._scan.seen
+
+    @property
+    def end_offset(self):
+        return self._scan.end_offset
+
+    @property
+    def metadata(self):
+        """Offset and nbytes of the user's metadata in the file."""
+        return self._scan.metadata_offset, self._scan.metadata_nbytes
+
+    @property
+    def dense(self):
+        """Whether each record is one array that lies in the file as it is in memory."""
+        cdef uint64_t i
+        for i in range(self._scan.n_parts):
+            if (self._scan.parts[i].kind != MXIO_PART_DENSE
+                    or self._scan.parts[i].nbytes != self._scan.parts[i].stored_nbytes):
+                return False
+        return True
+
+    def names(self):
+        cdef uint64_t i, begin = 0, end
+        cdef list out = []
+        for i in range(self._scan.n_names):
+            end = self._scan.name_ends[i]
+            out.append(PyBytes_FromStringAndSize(<char *>self._scan.strings + begin,
+                                                 <Py_ssize_t>(end - begin)))
+            begin = end
+        return out
+
+    def dtypes(self):
+        cdef uint64_t i
+        return [(text(self._scan.dtypes[i].name, self._scan.dtypes[i].name_nbytes),
+                 self._scan.dtypes[i].item_bits) for i in range(self._scan.n_dtypes)]
+
+    def parts(self):
+        """Kind, row of the dtypes, shape, offset, stored nbytes, shape of the whole array."""
+        cdef uint64_t i
+        cdef mxio_part part
+        cdef list out = []
+        for i in range(self._scan.n_parts):
+            part = self._scan.parts[i]
+            out.append((part.kind, part.dtype, shape_of(self._scan.dims + part.first_dim, part.ndim),
+                        part.offset, part.stored_nbytes,
+                        shape_of(self._scan.dims + part.first_dense_dim, part.dense_ndim)))
+        return out
+
+    def index(self, bytes structure not None):
+        """The index where all parts are dense and the names are sound; else FormatError."""
+        cdef Index index = Index.__new__(Index)
+        cdef mxio_err err
+        cdef mxio_status status
+        cdef const char *p = structure
+        cdef uint64_t nbytes = len(structure)
+        with nogil:
+            status = mxio_scan_index(&self._scan, p, nbytes, self._file_nbytes, &index._index, &err)
+        check(status, &err, self._where, None, self._kind)
+        return index
+
+
+cdef Scan scanned(File file, list table, str kind):
+    cdef Scan self = Scan.__new__(Scan)
+    cdef mxio_err err
+    cdef mxio_status status
+    cdef bint mxnet = kind == "MXNet"
+    cdef size_t n = len(table)
+    self._pin(table)
+    self._where = file.name
+    self._kind = kind
+    file._enter()
+    try:
+        self._file_nbytes = mxio_file_nbytes(file._file)
+        with nogil:
+            status = (
+                mxio_mxnet_scan(file._file, self._rows, n, &self._scan, &err) if mxnet
+                else mxio_safetensors_scan(file._file, self._rows, n, &self._scan, &err))
+        check(status, &err, file.name, None, kind)
+    finally:
+        file._leave()
+    return self
+
+
+cdef int pin_dtypes(list dtypes, mxio_dtype *out) except -1:
+    """Names and bits; `dtypes` must outlive their use."""
+    cdef Py_ssize_t row, nbytes
+    for row in range(len(dtypes)):
+        out[row].name = PyUnicode_AsUTF8AndSize(dtypes[row][0], &nbytes)
+        out[row].name_nbytes = nbytes
+        out[row].item_bits = dtypes[row][1]
+    return 0
+
+
+def foreign_index(uint64_t file_nbytes, list names not None, list shapes not None,
+                  str orders not None, list offsets not None, list stored_nbytes not None,
+                  list rows not None, list dtypes not None, bytes structure not None,
+                  str where not None, str kind not None):
+    """The judged index of a foreign file, from what its format has read."""
+    cdef Index index = Index.__new__(Index)
+    cdef mxio_content content
+    cdef mxio_entry *entry
+    cdef mxio_err err
+    cdef mxio_status status = MXIO_OK
+    cdef Py_ssize_t nbytes
+    cdef uint64_t i, n = len(names)
+    cdef uint64_t *dim
+    cdef uint64_t *stored = <uint64_t *>calloc(n + 1, sizeof(uint64_t))
+    cdef uint64_t *dims = <uint64_t *>calloc(sum(map(len, shapes)) + 1, sizeof(uint64_t))
+    cdef mxio_dtype *table = <mxio_dtype *>calloc(len(dtypes) + 1, sizeof(mxio_dtype))
+    memset(&content, 0, sizeof(content))
+    content.entries = <mxio_entry *>calloc(n + 1, sizeof(mxio_entry))
+    try:
+        if stored == NULL or dims == NULL or table == NULL or content.entries == NULL:
+            raise MemoryError()
+        if {len(shapes), len(orders), len(offsets), len(stored_nbytes), len(rows)} != {len(names)}:
+            raise SystemError("the lists of a foreign index differ in length")
+        pin_dtypes(dtypes, table)
+        dim = dims
+        for i in range(n):
+            entry = &content.entries[i]
+            try:
+                entry.name = PyUnicode_AsUTF8AndSize(names[i], &nbytes)
+            except UnicodeEncodeError:
+                raise FormatError(f"{where} is not a valid {kind} file: the name "
+                                  f"{quote(names[i])} is no text", offsets[i]) from None
+            if nbytes > <Py_ssize_t>MXIO_MAX_NAME_NBYTES:
+                raise UnsupportedError(f"{where}: the name {quote(names[i])} has more than "
+                                       f"{MXIO_MAX_NAME_NBYTES} bytes")
+            entry.name_nbytes = nbytes
+            if len(shapes[i]) > MXIO_MAX_NDIM:
+                raise FormatError(f"{where} is not a valid {kind} file: {quote(names[i])} has "
+                                  f"more than {MXIO_MAX_NDIM} dimensions", offsets[i])
+            entry.shape = dim
+            entry.ndim = len(shapes[i])
+            count = table[rows[i]].item_bits
+            for extent in shapes[i]:
+                count *= extent
+                if not 0 <= extent <= MAX_FILE_NBYTES or count > 8 * MAX_FILE_NBYTES:
+                    raise FormatError(f"{where} is not a valid {kind} file: the shape of "
+                                      f"{quote(names[i])} is impossible", offsets[i])
+                dim[0] = extent
+                dim += 1
+            entry.dtype = rows[i]
+            entry.order = (MXIO_ORDER_F if orders[i] == "F" and entry.ndim > 1
+                           else MXIO_ORDER_C)
+            entry.offset = offsets[i]
+            stored[i] = stored_nbytes[i]
+            entry.nbytes = (count + 7) // 8
+        content.n_entries = n
+        content.dtypes = table
+        content.n_dtypes = len(dtypes)
+        content.structure = PyBytes_AS_STRING(structure)
+        content.structure_nbytes = len(structure)
+        with nogil:
+            status = mxio_index_foreign(&content, stored, file_nbytes, &index._index, &err)
+        if status == MXIO_CORRUPT and err.item < n:
+            raise FormatError(f"{where} is not a valid {kind} file: {quote(names[err.item])}: "
+                              f"{err.what.decode('ascii')} (offset {err.offset})", err.offset)
+        check(status, &err, where, None, kind)
+    finally:
+        free(content.entries)
+        free(stored)
+        free(dims)
+        free(table)
+    return index
 
 
 # ---- memory ----------------------------------------------------------------------------------
@@ -363,8 +594,8 @@ cdef class File:
             self._leave()
 
     cdef int _read(self, mxio_segment *segments, uint64_t n, unsigned flags, unsigned threads,
-                   Index index) except -1:
-        """Run segments, looking for signals in between."""
+                   Index index, object progress=None) except -1:
+        """Run segments, looking for signals in between; `progress` is told how many are done."""
         cdef mxio_cursor cursor
         cdef mxio_io_opts opts
         cdef mxio_err err
@@ -373,7 +604,7 @@ cdef class File:
         opts.sizeof_opts = sizeof(opts)
         opts.threads = threads
         opts.flags = flags
-        opts.max_nbytes = BATCH_NBYTES
+        opts.max_nbytes = BATCH_NBYTES if progress is None else REPORT_NBYTES
         self._enter()
         try:
             while cursor.segment < n:
@@ -381,6 +612,8 @@ cdef class File:
                     status = mxio_read(self._file, segments, n, &cursor, &opts, &err)
                 check(status, &err, self.name, index)
                 PyErr_CheckSignals()
+                if progress is not None:
+                    progress(done_nbytes(segments, &cursor))
         finally:
             self._leave()
         return 0
@@ -430,8 +663,8 @@ cdef class File:
         segment.nbytes -= first * entry.chunk_nbytes
         self._read(&segment, 1, 0, threads, index)
 
-    def check_all(self, Index index not None, unsigned threads):
-        """Compare every checksum of the file, keeping no byte."""
+    def check_all(self, Index index not None, unsigned threads, progress):
+        """Read all that is stored and compare every checksum, keeping no byte."""
         cdef uint64_t count = mxio_index_count(index._index)
         cdef uint64_t i, n = 0
         cdef mxio_entry entry
@@ -441,11 +674,12 @@ cdef class File:
         try:
             for i in range(count):
                 mxio_index_entry(index._index, i, &entry)
-                if entry.nbytes and entry.alias_of == MXIO_NOWHERE:
+                if (entry.nbytes and entry.alias_of == MXIO_NOWHERE
+                        and entry.stored_nbytes == entry.nbytes):
                     mxio_entry_segment(index._index, &entry, NULL, &segments[n])
                     n += 1
             mxio_segments_sort(segments, n)
-            self._read(segments, n, 0, threads, index)
+            self._read(segments, n, 0, threads, index, progress)
         finally:
             free(segments)
 
@@ -463,6 +697,14 @@ cdef class File:
             self._read(segments + skip, n - skip, MXIO_ZEROS, 1, None)
         finally:
             free(segments)
+
+
+cdef uint64_t done_nbytes(mxio_segment *segments, const mxio_cursor *cursor) noexcept:
+    """How many bytes of the segments lie before the cursor."""
+    cdef uint64_t i, nbytes = cursor.offset
+    for i in range(cursor.segment):
+        nbytes += segments[i].nbytes
+    return nbytes
 
 
 cdef File opened(bytes path, object name, bint new):
@@ -558,16 +800,17 @@ def views(Index index not None, list numbers not None, list dtypes not None,
 # ---- plans -----------------------------------------------------------------------------------
 
 cdef class Plan:
-    """Names and arrays, laid out: everything decided, nothing done.
+    """Arrays and bytes, laid out as a file: everything decided, nothing done.
 
-    Holds the arrays, whose memory goes to the file as it lies where it can.
+    Holds the arrays, whose memory goes to the file as it lies where it can. `sources`
+    has, by number, the arrays that come from another file piece by piece: for
+    those an array only says shape and dtype.
     """
 
     cdef list _names
     cdef list _arrays
-    cdef list _dtype_names
-    cdef bytes _structure
-    cdef bytes _metadata
+    cdef object _sources
+    cdef list _kept
     cdef mxio_content _content
     cdef mxio_layout _layout
     cdef mxio_dtype *_dtypes
@@ -575,42 +818,32 @@ cdef class Plan:
     cdef int64_t *_strides
     cdef mxio_array *_lie
     cdef mxio_segment *_segments
+    cdef uint64_t *_numbers
     cdef uint64_t _n_segments
     cdef uint32_t *_checksums
+    cdef bint _framed
 
-    def __cinit__(self, list names not None, list arrays not None, list rows not None,
-                  list dtypes not None, bytes structure not None, bytes metadata not None):
+    def __init__(self):
+        raise TypeError("a Plan is native or framed")
+
+    @staticmethod
+    def native(list names not None, list arrays not None, list rows not None,
+               list dtypes not None, bytes structure not None, bytes metadata not None, sources):
+        """As docs/FORMAT.md lays it out: head and index in front, checksums in the index."""
+        cdef Plan self = Plan.__new__(Plan)
         cdef mxio_err err
         cdef mxio_status status
-        cdef uint64_t n = len(names)
-        cdef uint64_t n_dims = 0
-        cdef cnp.ndarray array
+        cdef uint64_t i, n = len(names)
         if len(arrays) != <Py_ssize_t>n or len(rows) != <Py_ssize_t>n:
             raise SystemError("names, arrays and rows differ in length")
-        for array in arrays:
-            n_dims += array.ndim
-        self._names = names
-        self._arrays = arrays
-        self._structure = structure
-        self._metadata = metadata
-        self._content.entries = <mxio_entry *>calloc(n + 1, sizeof(mxio_entry))
-        self._content.n_entries = n
+        self._kept = [dtypes, structure, metadata]
+        self._allocate(names, arrays, sources, n, len(dtypes))
         self._content.structure = PyBytes_AS_STRING(structure)
         self._content.structure_nbytes = len(structure)
         self._content.metadata = PyBytes_AS_STRING(metadata)
         self._content.metadata_nbytes = len(metadata)
-        self._dtypes = <mxio_dtype *>calloc(len(dtypes) + 1, sizeof(mxio_dtype))
-        self._dims = <uint64_t *>malloc((n_dims + 1) * sizeof(uint64_t))
-        self._strides = <int64_t *>malloc((n_dims + 1) * sizeof(int64_t))
-        self._lie = <mxio_array *>calloc(n + 1, sizeof(mxio_array))
-        self._segments = <mxio_segment *>calloc(n + 1, sizeof(mxio_segment))
-        if (self._content.entries == NULL or self._dtypes == NULL or self._dims == NULL
-                or self._strides == NULL or self._lie == NULL or self._segments == NULL):
-            raise MemoryError()
-        self._content.dtypes = self._dtypes
-        self._content.n_dtypes = len(dtypes)
-        self._pin_dtypes(dtypes)
-        self._pin_arrays(rows)
+        pin_dtypes(dtypes, self._dtypes)
+        self._pin_names(rows)
         with nogil:
             status = mxio_arrays_arrange(&self._content, self._lie, &err)
         check(status, &err, "the plan")
@@ -622,44 +855,86 @@ cdef class Plan:
             raise MemoryError("out of memory for the checksums")
         self._n_segments = mxio_arrays_segments(&self._content, self._lie, self._checksums,
                                                 self._segments)
+        n = 0
+        for i in range(self._content.n_entries):
+            if (self._content.entries[i].nbytes
+                    and self._content.entries[i].alias_of == MXIO_NOWHERE):
+                self._numbers[n] = i
+                n += 1
+        return self
 
-    def __dealloc__(self):
-        free(self._content.entries)
-        free(self._dtypes)
-        free(self._dims)
-        free(self._strides)
-        free(self._lie)
-        free(self._segments)
-        free(self._checksums)
+    @staticmethod
+    def framed(list names not None, list arrays not None, str orders not None,
+               list items not None, sources):
+        """One thing after another: bytes as they are, and arrays by their numbers."""
+        cdef Plan self = Plan.__new__(Plan)
+        cdef mxio_segment *segment
+        cdef mxio_array *lie
+        cdef uint64_t number, at = 0, n = 0
+        self._framed = True
+        self._kept = [items]
+        self._allocate(names, arrays, sources, len(items), 0)
+        for item in items:
+            segment = &self._segments[n]
+            if isinstance(item, bytes):
+                self._numbers[n] = MXIO_NOWHERE
+                segment.mem = PyBytes_AS_STRING(item)
+                segment.nbytes = len(item)
+            else:
+                number = item
+                lie = &self._lie[number]
+                mxio_array_arrange(lie, MXIO_ORDER_F if orders[number] == "F" else MXIO_ORDER_C)
+                self._numbers[n] = number
+                segment.mem = lie.mem
+                segment.strided = NULL if lie.as_stored else &lie.lies
+                segment.nbytes = self._content.entries[number].nbytes
+            segment.offset = at
+            segment.chunk_nbytes = FRAMED_CHUNK_NBYTES
+            if segment.nbytes > MAX_FILE_NBYTES - at:
+                raise ValueError("the file would exceed 2^63 bytes")
+            at += segment.nbytes
+            if segment.nbytes:
+                n += 1
+        self._n_segments = n
+        self._layout.file_nbytes = at
+        return self
 
-    cdef int _pin_dtypes(self, list dtypes) except -1:
-        cdef Py_ssize_t row, nbytes
-        self._dtype_names = [name for name, _ in dtypes]
-        for row in range(len(dtypes)):
-            self._dtypes[row].name = PyUnicode_AsUTF8AndSize(self._dtype_names[row], &nbytes)
-            self._dtypes[row].name_nbytes = nbytes
-            self._dtypes[row].item_bits = dtypes[row][1]
-        return 0
-
-    cdef int _pin_arrays(self, list rows) except -1:
+    cdef int _allocate(self, list names, list arrays, object sources, uint64_t n_segments,
+                       uint64_t n_dtypes) except -1:
+        cdef uint64_t n = len(arrays)
+        cdef uint64_t n_dims = 0
+        cdef uint64_t i, k
+        cdef cnp.ndarray array
         cdef mxio_entry *entry
         cdef mxio_strided *lies
-        cdef cnp.ndarray array
-        cdef uint64_t *shape = self._dims
-        cdef int64_t *strides = self._strides
-        cdef Py_ssize_t nbytes
-        cdef uint64_t i, k
-        for i in range(self._content.n_entries):
+        cdef uint64_t *shape
+        cdef int64_t *strides
+        for array in arrays:
+            n_dims += array.ndim
+        self._names = names
+        self._arrays = arrays
+        self._sources = sources
+        self._content.entries = <mxio_entry *>calloc(n + 1, sizeof(mxio_entry))
+        self._content.n_entries = n
+        self._dtypes = <mxio_dtype *>calloc(n_dtypes + 1, sizeof(mxio_dtype))
+        self._content.dtypes = self._dtypes
+        self._content.n_dtypes = n_dtypes
+        self._dims = <uint64_t *>malloc((n_dims + 1) * sizeof(uint64_t))
+        self._strides = <int64_t *>malloc((n_dims + 1) * sizeof(int64_t))
+        self._lie = <mxio_array *>calloc(n + 1, sizeof(mxio_array))
+        self._segments = <mxio_segment *>calloc(n_segments + 1, sizeof(mxio_segment))
+        self._numbers = <uint64_t *>calloc(n_segments + 1, sizeof(uint64_t))
+        if (self._content.entries == NULL or self._dtypes == NULL or self._dims == NULL
+                or self._strides == NULL or self._lie == NULL or self._segments == NULL
+                or self._numbers == NULL):
+            raise MemoryError()
+        shape, strides = self._dims, self._strides
+        for i in range(n):
             entry = &self._content.entries[i]
             lies = &self._lie[i].lies
-            array = self._arrays[i]
-            entry.name = PyUnicode_AsUTF8AndSize(self._names[i], &nbytes)
-            if nbytes > <Py_ssize_t>MXIO_MAX_NAME_NBYTES:
-                raise ValueError(f"{quote(self._names[i])}: the name is too long")
-            entry.name_nbytes = nbytes
+            array = arrays[i]
             entry.shape = lies.shape = shape
             entry.nbytes = cnp.PyArray_NBYTES(array)
-            entry.dtype = rows[i]
             entry.ndim = lies.ndim = array.ndim
             self._lie[i].mem = cnp.PyArray_DATA(array)
             lies.strides = strides
@@ -672,9 +947,36 @@ cdef class Plan:
             strides += entry.ndim
         return 0
 
+    def __dealloc__(self):
+        free(self._content.entries)
+        free(self._dtypes)
+        free(self._dims)
+        free(self._strides)
+        free(self._lie)
+        free(self._segments)
+        free(self._numbers)
+        free(self._checksums)
+
+    cdef int _pin_names(self, list rows) except -1:
+        cdef mxio_entry *entry
+        cdef Py_ssize_t nbytes
+        cdef uint64_t i
+        for i in range(self._content.n_entries):
+            entry = &self._content.entries[i]
+            entry.name = PyUnicode_AsUTF8AndSize(self._names[i], &nbytes)
+            if nbytes > <Py_ssize_t>MXIO_MAX_NAME_NBYTES:
+                raise ValueError(f"{quote(self._names[i])}: the name is too long")
+            entry.name_nbytes = nbytes
+            entry.dtype = rows[i]
+        return 0
+
     @property
     def file_nbytes(self):
         return self._layout.file_nbytes
+
+    cdef bint _is_streamed(self, uint64_t segment) except -1:
+        return (self._sources is not None and self._numbers[segment] != MXIO_NOWHERE
+                and self._numbers[segment] in self._sources)
 
     cdef int _run(self, mxio_file *file, unsigned flags, unsigned threads,
                   object where) except -1:
@@ -683,17 +985,78 @@ cdef class Plan:
         cdef mxio_io_opts opts
         cdef mxio_err err
         cdef mxio_status status
-        memset(&cursor, 0, sizeof(cursor))
+        cdef uint64_t end, first = 0
         opts.sizeof_opts = sizeof(opts)
         opts.threads = threads
         opts.flags = flags
         opts.max_nbytes = BATCH_NBYTES
-        while cursor.segment < self._n_segments:
+        while first < self._n_segments:
+            if self._is_streamed(first):
+                first = self._pump(file, &opts, first, where)
+                continue
+            end = first + 1 if self._sources else self._n_segments
+            while end < self._n_segments and not self._is_streamed(end):
+                end += 1
+            memset(&cursor, 0, sizeof(cursor))
+            while cursor.segment < end - first:
+                with nogil:
+                    status = mxio_write(file, self._segments + first, end - first, &cursor, &opts,
+                                        &err)
+                check(status, &err, where)
+                PyErr_CheckSignals()
+            first = end
+        return 0
+
+    cdef uint64_t _pump(self, mxio_file *file, mxio_io_opts *opts, uint64_t first,
+                        object where) except? 0:
+        """Bring streamed arrays over: several small ones, or one in pieces; the next segment."""
+        cdef mxio_segment *segment = &self._segments[first]
+        cdef mxio_segment piece
+        cdef mxio_err err
+        cdef mxio_status status
+        cdef uint64_t i, start, nbytes, step
+        cdef uint64_t end = first
+        cdef uint64_t room = WINDOW_NBYTES
+        while (end < self._n_segments and self._segments[end].nbytes <= SHARED_NBYTES
+               and self._segments[end].nbytes <= room and self._is_streamed(end)):
+            room -= self._segments[end].nbytes
+            end += 1
+        if end > first:
+            fetched = self._sources.fetch([self._numbers[i] for i in range(first, end)])
+            for i in range(first, end):
+                buffer = fetched[i - first]
+                if cnp.PyArray_NBYTES(buffer) != <cnp.npy_intp>self._segments[i].nbytes:
+                    raise SystemError("a source gave another number of bytes")
+                self._segments[i].mem = cnp.PyArray_DATA(buffer)
+                self._segments[i].strided = NULL
             with nogil:
-                status = mxio_write(file, self._segments, self._n_segments, &cursor, &opts, &err)
+                status = mxio_write(file, segment, end - first, NULL, opts, &err)
+            for i in range(first, end):
+                self._segments[i].mem = NULL
+            check(status, &err, where)
+            return end
+        # Whole chunks; none is longer than a window in a file that mxio writes.
+        step = WINDOW_NBYTES // segment.chunk_nbytes * segment.chunk_nbytes
+        buffer = bytearray(min(step, segment.nbytes))
+        cdef char *p = buffer
+        view = memoryview(buffer)
+        start = 0
+        piece = segment[0]
+        piece.mem = p
+        piece.strided = NULL
+        while start < segment.nbytes:
+            nbytes = min(step, segment.nbytes - start)
+            self._sources.fill(self._numbers[first], start, view[:nbytes])
+            piece.nbytes = nbytes
+            piece.offset = segment.offset + start
+            if segment.checksums != NULL:
+                piece.checksums = segment.checksums + start // segment.chunk_nbytes
+            with nogil:
+                status = mxio_write(file, &piece, 1, NULL, opts, &err)
             check(status, &err, where)
             PyErr_CheckSignals()
-        return 0
+            start += nbytes
+        return first + 1
 
     def begin(self):
         """Head and index, after the checksums are known, judged before they go out."""
@@ -702,6 +1065,8 @@ cdef class Plan:
         cdef mxio_head head
         cdef mxio_index *judged = NULL
         cdef uint64_t head_nbytes = MXIO_HEAD_NBYTES
+        if self._framed:
+            return b""
         cdef bytes out = PyBytes_FromStringAndSize(
             NULL, <Py_ssize_t>(head_nbytes + self._layout.index_nbytes))
         cdef uint8_t *p = <uint8_t *>PyBytes_AS_STRING(out)
@@ -734,7 +1099,8 @@ cdef class Plan:
                 status = mxio_file_reserve(file._file, self._layout.file_nbytes, &err)
             check(status, &err, file.name)
             self._run(file._file, MXIO_SYNC if sync else 0, threads, file.name)
-            file.put(self.begin(), 0)
+            if not self._framed:
+                file.put(self.begin(), 0)
         finally:
             file._leave()
 
@@ -759,26 +1125,62 @@ cdef class Plan:
     def stream(self, write, unsigned threads):
         """Give the file's bytes in order to `write`, a window at a time.
 
-        The index stands before the data and holds its checksums, so the arrays
-        are read twice.
+        A native index stands before the data and holds its checksums, so the arrays
+        are then read twice.
         """
+        cdef mxio_err err
+        cdef mxio_file *file = NULL
+        cdef uint64_t at, end, first = 0
+        if not self._framed:
+            check(mxio_file_memory(NULL, 0, 0, &file, &err), &err, "the stream")
+            try:
+                self._run(file, MXIO_CHECKSUM_ONLY, threads, "the stream")
+            finally:
+                mxio_file_close(file)
+        begin = self.begin()
+        if begin:
+            write(begin)
+        at = len(begin)
+        while first < self._n_segments:
+            end = first + 1
+            if self._is_streamed(first):
+                self._stream_one(write, first, at)
+            else:
+                while end < self._n_segments and not self._is_streamed(end):
+                    end += 1
+                self._stream_run(write, first, end, at, threads)
+            at = self._segments[end - 1].offset + self._segments[end - 1].nbytes
+            first = end
+
+    cdef int _stream_one(self, write, uint64_t number, uint64_t at) except -1:
+        """A streamed array, and the padding from `at` on to it."""
+        cdef mxio_segment *segment = &self._segments[number]
+        cdef uint64_t nbytes, start = 0
+        if segment.offset > at:
+            write(bytes(segment.offset - at))
+        while start < segment.nbytes:
+            nbytes = min(WINDOW_NBYTES, segment.nbytes - start)
+            window = bytearray(nbytes)
+            self._sources.fill(self._numbers[number], start, memoryview(window))
+            write(bytes(window))
+            PyErr_CheckSignals()
+            start += nbytes
+        return 0
+
+    cdef int _stream_run(self, write, uint64_t first, uint64_t end, uint64_t at,
+                         unsigned threads) except -1:
+        """Segments from memory, and the padding from `at` on to them."""
         cdef mxio_cursor cursor
         cdef mxio_io_opts opts
         cdef mxio_err err
         cdef mxio_status status
         cdef mxio_file *file = NULL
-        cdef uint64_t at, end
-        cdef uint64_t n = WINDOW_NBYTES + 4096  # padding before the first segment
+        cdef mxio_segment *segments = self._segments + first
         cdef mxio_segment *segment
-        check(mxio_file_memory(NULL, 0, 0, &file, &err), &err, "the stream")
-        try:
-            self._run(file, MXIO_CHECKSUM_ONLY, threads, "the stream")
-        finally:
-            mxio_file_close(file)
-        begin = self.begin()
-        write(begin)
-        at = len(begin)
-        window = bytearray(min(n, self._layout.file_nbytes - at))
+        cdef uint64_t n = end - first, to
+        # Padding before the first segment of a window counts too.
+        window = bytearray(min(WINDOW_NBYTES + 4096,
+                               segments[n - 1].offset + segments[n - 1].nbytes - at))
         cdef char *p = window
         cdef uint64_t room = len(window)
         memset(&cursor, 0, sizeof(cursor))
@@ -786,25 +1188,25 @@ cdef class Plan:
         opts.threads = threads
         opts.flags = 0
         opts.max_nbytes = WINDOW_NBYTES
-        while cursor.segment < self._n_segments:
+        while cursor.segment < n:
             memset(p, 0, room)
             check(mxio_file_memory(p, at, room, &file, &err), &err, "the stream")
             try:
                 with nogil:
-                    status = mxio_write(file, self._segments, self._n_segments, &cursor, &opts,
-                                        &err)
+                    status = mxio_write(file, segments, n, &cursor, &opts, &err)
                 check(status, &err, "the stream")
             finally:
                 mxio_file_close(file)
             if cursor.offset:
-                segment = &self._segments[cursor.segment]
-                end = segment.offset + cursor.offset
+                segment = &segments[cursor.segment]
+                to = segment.offset + cursor.offset
             else:
-                segment = &self._segments[cursor.segment - 1]
-                end = segment.offset + segment.nbytes
-            write(PyBytes_FromStringAndSize(p, <Py_ssize_t>(end - at)))
-            at = end
+                segment = &segments[cursor.segment - 1]
+                to = segment.offset + segment.nbytes
+            write(PyBytes_FromStringAndSize(p, <Py_ssize_t>(to - at)))
+            at = to
             PyErr_CheckSignals()
+        return 0
 
 
 cdef uint32_t swap_nbytes(cnp.ndarray array) noexcept:

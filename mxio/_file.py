@@ -9,89 +9,83 @@ the structure puts them together again. Defaults live in the signatures below.
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import numpy as np
 
-from mxio import _core, _host, _tree
-from mxio._index import Index
+from mxio import _host, _tree, formats
+from mxio._index import Content
 from mxio._lazy import LazyArray
+from mxio._reader import Damage, Progress, Reader, thread_count
 from mxio._source import Path, Source, Target, create, open_source, writer_of
-from mxio.errors import ChecksumError, FormatError, UnsupportedError
-from mxio.formats import detect, native
+from mxio._stream import Cast, Streams, stand_in
+from mxio.errors import FormatError
 
-__all__ = ["Damage", "Reader", "dumps", "load", "loads", "open", "save", "verify"]
-
-# Of its own accord; the engine never starts more than 64.
-_THREADS_AT_MOST = 8
-_THREADS_MAX = 64
-
-
-class Damage(NamedTuple):
-    """A place in a file that is not as it was written.
-
-    Attributes
-    ----------
-    name : str or None
-        The damaged array; None for head, index and padding.
-    chunk : int or None
-        The number of the chunk in that array.
-    offset : int or None
-        In the file, in bytes, where one place is to blame.
-    nbytes : int
-        How many bytes from there on the failed checksum covers; 0 if unknown.
-    what : str
-        One sentence.
-    """
-
-    name: str | None
-    chunk: int | None
-    offset: int | None
-    nbytes: int
-    what: str
-
-
-def _threads(threads: int | None) -> int:
-    if threads is None:
-        told = os.environ.get("MXIO_THREADS", "")
-        if told:
-            if not told.isdecimal() or int(told) < 1:
-                raise ValueError(f"MXIO_THREADS is a number of 1 or more, not {told!r}")
-            return min(int(told), _THREADS_MAX)
-        # The processors this process may use, where the system tells.
-        usable = getattr(os, "sched_getaffinity", None)
-        count = len(usable(0)) if usable else (os.cpu_count() or 1)
-        return min(count, _THREADS_AT_MOST)
-    if operator.index(threads) < 1:
-        raise ValueError(f"threads is 1 or more, not {threads}")
-    return min(operator.index(threads), _THREADS_MAX)
+__all__ = ["dumps", "load", "loads", "open", "prepare", "save", "verify", "write"]
 
 
 # ---- writing ---------------------------------------------------------------------------------
 
 
-def _plan(arrays: object, metadata: Mapping[str, Any] | None) -> _core.Plan:
-    """Say no to everything that cannot be saved, or lay the rest out."""
-    names, leaves, structure = _tree.flatten(arrays, _host.is_arraylike)
+def prepare(
+    arrays: object, metadata: Mapping[str, Any] | None, progress: Progress | None = None
+) -> Content:
+    """Say no to everything that cannot be saved, or decide how each leaf is."""
+    names, leaves, structure = _tree.flatten(arrays, _is_arraylike)
     hosts: list[np.ndarray[Any, Any]] = []
     dtypes: list[str] = []
-    for name, leaf in zip(names, leaves, strict=True):
-        host, dtype = _host.to_host(leaf, name)
+    lazy: dict[int, LazyArray | Cast] = {}
+    stand_ins: dict[tuple[int, int], np.ndarray[Any, Any]] = {}
+    for number, (name, leaf) in enumerate(zip(names, leaves, strict=True)):
+        if isinstance(leaf, (LazyArray, Cast)):
+            host, dtype = stand_in(leaf)
+            lazy[number] = leaf
+            if isinstance(leaf, LazyArray):  # a second name stays one
+                host = stand_ins.setdefault(leaf._identity, host)
+        else:
+            host, dtype = _host.to_host(leaf, name)
         hosts.append(host)
         dtypes.append(dtype)
-    return native.plan(names, hosts, dtypes, structure, metadata)
+    streams = Streams(lazy, progress=progress) if lazy else None
+    return Content(names, hosts, dtypes, structure, metadata, streams)
+
+
+def write(
+    path: Target,
+    content: Content,
+    format: str | None,
+    sync: bool,
+    threads: int | None,
+    options: Any,
+) -> None:
+    n_threads = thread_count(threads)
+    plan = formats.plan(format or formats.native.NAME, content, options)
+    if not isinstance(path, (str, os.PathLike)) and hasattr(path, "write"):
+        plan.stream(writer_of(path), n_threads)
+        return
+    file = create(cast(Path, path))
+    try:
+        plan.write(file, sync, n_threads)
+        file.commit(sync)
+    finally:
+        file.close()
+
+
+def _is_arraylike(obj: object) -> bool:
+    return isinstance(obj, (LazyArray, Cast)) or _host.is_arraylike(obj)
 
 
 def save(
     path: Target,
     arrays: object,
     *,
+    format: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     sync: bool = True,
     threads: int | None = None,
+    **options: Any,
 ) -> None:
     """Save an array, a list, a dict or a tree of them to a file.
 
@@ -111,8 +105,12 @@ def save(
         bool or None. What comes back is of plain types: subclasses of list, dict,
         int and the like as list, dict, int; arrays as numpy.ndarray in this
         machine's byte order; NumPy scalars as arrays without dimensions (save
-        ``x.item()`` for a plain number). Another thread that changes an array meanwhile makes the
+        ``x.item()`` for a plain number). Lazy arrays of `mxio.open` are brought over
+        piece by piece. Another thread that changes an array meanwhile makes the
         file fail its checksums.
+    format : {'mxio', 'mxnet', 'safetensors', 'npz', 'npy'}, optional
+        mxio's own format if None. The others say less, and what they cannot say is
+        refused: plain values and nested containers, some dtypes, most metadata.
     metadata : mapping of str to JSON values, optional
         Read it again with ``mxio.open(path).metadata``.
     sync : bool, default True
@@ -120,6 +118,11 @@ def save(
         all or nothing for everyone who reads, but a power cut may lose the file.
     threads : int, optional
         At most this many; ``MXIO_THREADS`` or the processors there are.
+    **options
+        Of a format. ``mxnet``: ``version=2``, what MXNet 0.12 to 1.9 read and write, or
+        ``version=3``, with NumPy shapes, for 1.5 and later. (An array without dimensions
+        is read by MXNet in version 3 only; int16 and unsigned ints of more than 8 bits
+        by MXNet 2 only.) ``npz``: ``compress=True`` deflates.
 
     Raises
     ------
@@ -137,21 +140,16 @@ def save(
     >>> mxio.load('w.mxio')['step']
     7
     """
-    n_threads = _threads(threads)
-    if not isinstance(path, (str, os.PathLike)) and hasattr(path, "write"):
-        _plan(arrays, metadata).stream(writer_of(path), n_threads)
-        return
-    plan = _plan(arrays, metadata)
-    file = create(cast(Path, path))
-    try:
-        plan.write(file, sync, n_threads)
-        file.commit(sync)
-    finally:
-        file.close()
+    write(path, prepare(arrays, metadata), format, sync, threads, options)
 
 
 def dumps(
-    arrays: object, *, metadata: Mapping[str, Any] | None = None, threads: int | None = None
+    arrays: object,
+    *,
+    format: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    threads: int | None = None,
+    **options: Any,
 ) -> bytes:
     """Return what `save` would write, as bytes.
 
@@ -160,22 +158,32 @@ def dumps(
     >>> mxio.loads(mxio.dumps([1.5, 'x', None]))
     [1.5, 'x', None]
     """
-    return _plan(arrays, metadata).to_bytes(_threads(threads))
+    plan = formats.plan(format or formats.native.NAME, prepare(arrays, metadata), options)
+    return plan.to_bytes(thread_count(threads))
 
 
 # ---- reading ---------------------------------------------------------------------------------
 
 
-def open(source: Source, *, verify: bool | None = None, threads: int | None = None) -> Reader:
+def open(
+    source: Source,
+    *,
+    verify: bool | None = None,
+    threads: int | None = None,
+    encoding: str | None = None,
+) -> Reader:
     """Open a file to read some of it; see `Reader`.
 
     Parameters
     ----------
     source : str, os.PathLike, bytes-like or binary file object
+        Of any format that mxio reads, recognised by its contents.
     verify : bool, optional
         False: do not compare the checksums of what is read.
     threads : int, optional
         As in `save`.
+    encoding : str, optional
+        As in `load`.
 
     Raises
     ------
@@ -190,7 +198,7 @@ def open(source: Source, *, verify: bool | None = None, threads: int | None = No
     ...     f['w'].shape, f['w'][0, :2]
     ((2, 3), array([0., 0.]))
     """
-    return Reader(source, verify=verify, threads=threads)
+    return Reader(source, verify=verify, threads=threads, encoding=encoding)
 
 
 def load(
@@ -200,8 +208,13 @@ def load(
     mmap: bool = False,
     verify: bool | None = None,
     threads: int | None = None,
+    encoding: str | None = None,
 ) -> Any:
     """Load what was saved: an array, a list, a dict or a tree, of the same shape.
+
+    Files of MXNet (every version, sparse arrays too), safetensors (also a folder of
+    them with its ``model.safetensors.index.json``), npy and npz are loaded like
+    mxio's own, recognised by what they hold.
 
     Parameters
     ----------
@@ -212,12 +225,17 @@ def load(
     mmap : bool, default False
         Arrays over the mapped file, in no time and without a copy: writable, but
         what is written stays in this process. Should somebody cut the file short
-        meanwhile, touching what is gone kills the process (SIGBUS).
+        meanwhile, touching what is gone kills the process (SIGBUS). What a foreign
+        file holds misaligned or encoded is copied.
     verify : bool, optional
-        Whether every byte is checked. None: yes when copying; when mapping only
+        Whether every byte is checked, as far as the format has checksums: mxio's own
+        and npz do. None: yes when copying; when mapping only
         head and index, because checking would read the whole file.
     threads : int, optional
         As in `save`.
+    encoding : str, optional
+        Of the names in an MXNet file, where they are not UTF-8: Python 2 wrote what
+        it had. With it, a name is cut at its first NUL, as MXNet does.
 
     Raises
     ------
@@ -237,7 +255,7 @@ def load(
     """
     if mmap and not isinstance(source, (str, os.PathLike)):
         raise ValueError(f"mmap=True needs the path of a file, not {type(source).__name__}")
-    with Reader(source, verify=verify, threads=threads) as reader:
+    with Reader(source, verify=verify, threads=threads, encoding=encoding) as reader:
         index = reader.index
         numbers = list(range(len(index))) if names is None else index.numbers(names)
         arrays = reader._map(numbers, verify) if mmap else reader._copy(numbers)
@@ -254,15 +272,35 @@ def loads(
     *,
     verify: bool | None = None,
     threads: int | None = None,
+    encoding: str | None = None,
 ) -> Any:
     """Load from bytes; see `load`."""
     if isinstance(data, (str, os.PathLike)):
         raise TypeError("loads takes bytes; for a path use load")
-    return load(data, names, verify=verify, threads=threads)
+    return load(data, names, verify=verify, threads=threads, encoding=encoding)
 
 
-def verify(source: Source, *, threads: int | None = None) -> list[Damage]:
+def verify(
+    source: Source,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    encoding: str | None = None,
+) -> list[Damage]:
     """Check every byte of a file and return what is damaged: an empty list if nothing is.
+
+    A format without checksums (MXNet's, safetensors, npy) can only be found sound in
+    its structure, and readable.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, bytes-like or binary file object
+    threads : int, optional
+        As in `save`.
+    progress : callable, optional
+        Called with bytes done and bytes in all.
+    encoding : str, optional
+        As in `load`.
 
     Raises
     ------
@@ -278,161 +316,11 @@ def verify(source: Source, *, threads: int | None = None) -> list[Damage]:
     """
     file = open_source(source)
     try:
-        module = detect(file)
+        module = formats.detect(file, encoding)
         try:
-            reader = Reader._of(file, module.index(file), True, _threads(threads))
+            index = module.index(file, encoding)
         except FormatError as error:
             return [Damage(None, None, error.offset, 0, str(error))]
-        return reader.verify()
+        return Reader._of(file, index, True, thread_count(threads)).verify(progress)
     finally:
         file.close()
-
-
-class Reader(Mapping[str, LazyArray]):
-    """An open file: a read-only mapping from name to LazyArray.
-
-    Nothing but head and index is read until an array is asked for. Several threads
-    may read at once. Arrays that were read outlive the reader.
-
-    Attributes
-    ----------
-    index : Index
-        Name → `Entry`: dtype, shape, offset, …
-    metadata : dict
-        What was given to `save`.
-
-    Examples
-    --------
-    >>> with mxio.open('w.mxio') as f:
-    ...     list(f)
-    ['w']
-    """
-
-    index: Index
-    metadata: dict[str, Any]
-
-    def __init__(
-        self, source: Source, *, verify: bool | None = None, threads: int | None = None
-    ) -> None:
-        n_threads = _threads(threads)
-        file = open_source(source)
-        try:
-            self._begin(file, detect(file).index(file), verify is not False, n_threads)
-        except BaseException:
-            file.close()
-            raise
-
-    def _begin(self, file: _core.File, index: Index, verify: bool, threads: int) -> None:
-        self._file = file
-        self._verify = verify
-        self._threads = threads
-        self.index = index
-        self.metadata = index.metadata
-
-    @classmethod
-    def _of(cls, file: _core.File, index: Index, verify: bool, threads: int) -> Reader:
-        self = cls.__new__(cls)
-        self._begin(file, index, verify, threads)
-        return self
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.index)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.index
-
-    def __getitem__(self, name: str) -> LazyArray:
-        return LazyArray(self._file, self.index, self.index[name], self._verify, self._threads)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return the lazy array of that name, or `default`."""
-        return self[name] if name in self.index else default
-
-    def __repr__(self) -> str:
-        state = "closed, " if self._file.closed else ""
-        return f"<mxio.Reader {self._file.name!r}: {state}{len(self)} arrays>"
-
-    def close(self) -> None:
-        """Close the file; lazy arrays can no longer be read, those in memory stay."""
-        self._file.close()
-
-    def read(self, names: Iterable[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
-        """Read several arrays, or all, at once: a flat dict in the order asked for.
-
-        Raises
-        ------
-        ChecksumError, EntryError, UnsupportedError
-            As `load`.
-        """
-        numbers = list(range(len(self.index))) if names is None else self.index.numbers(names)
-        found = [self.index.entry(number).name for number in numbers]
-        return dict(zip(found, self._copy(numbers), strict=True))
-
-    def verify(self) -> list[Damage]:
-        """Check every byte of the file and return what is damaged."""
-        damage: list[Damage] = []
-        try:
-            damage.extend(self._damages())
-        except FormatError as error:  # cut short since it was opened
-            damage.append(Damage(None, None, error.offset, 0, str(error)))
-        return damage
-
-    def _damages(self) -> Iterator[Damage]:
-        handle = self.index.handle
-        try:
-            names = self.index.names()
-            _tree.unflatten(self.index.structure, names, names)
-        except (FormatError, UnsupportedError) as error:
-            yield Damage(None, None, None, 0, f"{self._file.name}: {error}")
-        try:
-            self._file.check_all(handle, self._threads)
-        except ChecksumError:
-            # Once more, entry by entry, going on behind each damaged chunk.
-            for number in range(len(self.index)):
-                yield from self._damage_of(number)
-        offset = 0
-        while True:
-            try:
-                self._file.check_padding(handle, offset)
-                return
-            except ChecksumError as error:
-                yield Damage(None, None, error.offset, 0, str(error))
-                offset = cast(int, error.offset) + 1
-
-    def _damage_of(self, number: int) -> Iterator[Damage]:
-        entry = self.index.entry(number)
-        first = 0
-        while entry.alias_of is None:
-            try:
-                self._file.check_chunks(self.index.handle, number, first, self._threads)
-                return
-            except ChecksumError as error:
-                chunk, offset = cast(int, error.chunk), cast(int, error.offset)
-                nbytes = min(entry.chunk_nbytes, entry.offset + entry.nbytes - offset)
-                yield Damage(entry.name, chunk, offset, nbytes, str(error))
-                first = chunk + 1
-
-    def _copy(self, numbers: list[int]) -> list[np.ndarray[Any, Any]]:
-        return self._file.read(
-            self.index.handle, numbers, self.index.dtypes, self._verify, self._threads
-        )
-
-    def _map(self, numbers: list[int], verify: bool | None) -> list[np.ndarray[Any, Any]]:
-        mapping = self._file.map()
-        if verify:
-            mapped = _core.File.memory(mapping, self._file.name)
-            try:
-                for number in numbers:
-                    mapped.check_chunks(self.index.handle, number, 0, self._threads)
-            finally:
-                mapped.close()
-        return _core.views(self.index.handle, numbers, self.index.dtypes, mapping)

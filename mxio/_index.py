@@ -7,15 +7,17 @@ it is asked for, so a file of a million arrays opens without a million objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from mxio import _core, _dtype
 from mxio.errors import EntryError, UnsupportedError, quote
 
-__all__ = ["Entry", "Index"]
+__all__ = ["Codec", "Content", "Entry", "Index", "Sources"]
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
 
 # Searching for names that are close costs time for each name there is, and for its length.
 _SUGGEST_FROM_AT_MOST = 1000
@@ -39,9 +41,12 @@ class Entry(NamedTuple):
     offset : int
         Of its first byte in the file; 0 when it has none.
     chunk_nbytes : int
-        What one checksum covers; the last chunk may be shorter.
+        What one checksum covers; the last chunk may be shorter. In a foreign file,
+        which has no such checksums, what is read at least.
     alias_of : int or None
         The number of the entry whose memory this is a second name of.
+    stored_nbytes : int
+        What the entry takes in the file: `nbytes` unless it is encoded there.
     """
 
     number: int
@@ -53,6 +58,101 @@ class Entry(NamedTuple):
     offset: int
     chunk_nbytes: int
     alias_of: int | None
+    stored_nbytes: int
+
+
+class Codec(Protocol):
+    """How an entry is had whose bytes do not lie in the file as they are.
+
+    Also for an entry that only a whole read can check. Attributes: `plain` says that
+    the bytes do lie at the entry's offset as they are, so that `read` is only needed
+    to check them.
+    """
+
+    @property
+    def plain(self) -> bool: ...
+
+    def read(self, file: _core.File, entry: Entry, into: Array, verify: bool) -> None:
+        """Fill `into`, contiguous uint8, with the entry's bytes in its stored order."""
+
+
+class Sources(Protocol):
+    """Arrays that come from another file piece by piece, by their numbers in a plan."""
+
+    def __contains__(self, number: object, /) -> bool: ...
+
+    def ordered(self, order: str) -> Sources:
+        """Return the same, given in 'C' order, or as each array lies ('A')."""
+
+    def fill(self, number: int, start: int, into: Any) -> None:
+        """Fill a writable buffer with the array's bytes from `start` on."""
+
+    def fetch(self, numbers: Sequence[int]) -> list[Array]:
+        """Return whole small arrays, contiguous in their order."""
+
+
+class Content(NamedTuple):
+    """What is to be saved, decided leaf by leaf: what a format makes a plan of.
+
+    Attributes
+    ----------
+    names : list of str
+    arrays : list of numpy.ndarray
+        As they lie: any strides, any byte order. One of `sources` is a stand-in that
+        has shape, dtype and strides, but no memory.
+    dtypes : list of str
+        Their names on disk. (Where NumPy lacks the dtype, the array has its bits.)
+    structure : bytes
+        docs/FORMAT.md 3.7.
+    metadata : mapping or None
+    sources : Sources or None
+    """
+
+    names: list[str]
+    arrays: list[Array]
+    dtypes: list[str]
+    structure: bytes
+    metadata: Mapping[str, Any] | None
+    sources: Sources | None
+
+    def pieces(self, number: int, order: str) -> Iterator[Array]:
+        """Give an array's bytes in 'C' or 'F' order, little-endian, at most 4 MiB at a time.
+
+        The arrays given are contiguous uint8; one is valid until the next is asked for.
+        A source gives the order its stand-in lies in, or 'C'.
+        """
+        array = self.arrays[number]
+        if self.sources is not None and number in self.sources:
+            sources = self.sources.ordered("C" if order == "C" else "A")
+            buffer = np.empty(min(_PIECE_NBYTES, array.nbytes), np.uint8)
+            for start in range(0, array.nbytes, _PIECE_NBYTES):
+                piece = buffer[: array.nbytes - start]
+                sources.fill(number, start, piece.data)
+                yield piece
+            return
+        yield from _pieces(array.T if order == "F" else array)
+
+
+_PIECE_NBYTES = 4 << 20
+
+
+def _pieces(array: Array) -> Iterator[Array]:
+    """Give an array's bytes in C order, little-endian, cut along its first axes."""
+    if array.nbytes == 0:
+        return
+    if array.nbytes > _PIECE_NBYTES and array.ndim:
+        if len(array) == 1:
+            yield from _pieces(array[0])
+            return
+        row = array.nbytes // len(array)
+        rows = max(1, _PIECE_NBYTES // row)
+        for i in range(0, len(array), rows):
+            # One row may still be too long.
+            yield from _pieces(array[i : i + rows] if row <= _PIECE_NBYTES else array[i])
+        return
+    piece = np.ascontiguousarray(array).reshape(-1)
+    swapped = piece.dtype.newbyteorder("<")
+    yield piece.astype(swapped, copy=False).view(np.uint8)
 
 
 class Index(Mapping[str, Entry]):
@@ -66,15 +166,35 @@ class Index(Mapping[str, Entry]):
     structure : bytes
         How the entries make up what was saved (docs/FORMAT.md 3.7).
     metadata : dict
+    format : str
+        ``mxio``, ``mxnet``, ``safetensors``, ``npz`` or ``npy``.
+    version : str
+        Of the format, as far as the file tells; for people.
+    codecs : dict of int to Codec
+        Of the entries that have one.
     """
 
-    def __init__(self, handle: _core.Index, metadata: dict[str, Any], where: str) -> None:
+    def __init__(
+        self,
+        handle: _core.Index,
+        metadata: dict[str, Any],
+        where: str,
+        *,
+        format: str,
+        version: str,
+        dtypes: list[np.dtype[Any] | UnsupportedError] | None = None,
+        codecs: Mapping[int, Codec] | None = None,
+    ) -> None:
         self.handle = handle
         self._where = where
         self.structure = handle.structure
         self.metadata = metadata
+        self.format = format
+        self.version = version
+        self.codecs = codecs or {}
+        self._decoded: tuple[int, Array] | None = None
         self._dtype_names = handle.dtypes()
-        self.dtypes: list[np.dtype[Any] | UnsupportedError] = [
+        self.dtypes: list[np.dtype[Any] | UnsupportedError] = dtypes or [
             _dtype.resolve(name, item_bits) for name, item_bits in self._dtype_names
         ]
 
@@ -116,16 +236,34 @@ class Index(Mapping[str, Entry]):
 
     def entry(self, number: int) -> Entry:
         """Return the entry of that number."""
-        name, row, shape, order, nbytes, offset, chunk_nbytes, alias_of = self.handle.entry(number)
-        dtype = self._dtype_names[row][0]
-        return Entry(number, name, dtype, shape, order, nbytes, offset, chunk_nbytes, alias_of)
+        name, row, shape, *rest = self.handle.entry(number)
+        # Marks of foreign files' rows: another byte order, a dtype that is not known.
+        dtype = self._dtype_names[row][0].lstrip(">?")
+        return Entry(number, name, dtype, shape, *rest)  # type: ignore[arg-type]
 
     def dtype(self, entry: Entry) -> np.dtype[Any]:
-        """Return an entry's NumPy dtype, or raise UnsupportedError that says what is missing."""
+        """Return an entry's NumPy dtype as it is stored; UnsupportedError says what is missing."""
         found = self.dtypes[self.handle.entry(entry.number)[1]]
         if isinstance(found, UnsupportedError):
             raise UnsupportedError(f"{quote(entry.name)} in {self._where}: {found}")
         return found
+
+    @property
+    def is_native(self) -> bool:
+        """Whether all dtypes are in this machine's byte order."""
+        return all(isinstance(dtype, UnsupportedError) or dtype.isnative for dtype in self.dtypes)
+
+    def decoded(self, file: _core.File, entry: Entry, verify: bool) -> Array:
+        """Return all bytes of an entry that has a codec, those of the last one kept.
+
+        A loop over the rows of such an entry decodes it once.
+        """
+        last = self._decoded
+        if last is None or last[0] != entry.number:
+            into = np.empty(entry.nbytes, np.uint8)
+            self.codecs[entry.number].read(file, entry, into, verify)
+            last = self._decoded = entry.number, into
+        return last[1]
 
     def _hint(self, name: str) -> str:
         if not len(self):

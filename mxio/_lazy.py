@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An array that stays in its file until it is indexed.
+"""An array that stays in its file until it is indexed, and the way of one into another file.
 
 Indexing is a plan with fewer extents: the chunks that hold the wanted items are
 read whole, verified, and cut. An entry in Fortran order is, for reading, the
@@ -22,7 +22,7 @@ from mxio.errors import EntryError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LazyArray", "Region"]
+__all__ = ["LazyArray", "Region", "native_order", "read_entries"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Item: TypeAlias = "int | slice | EllipsisType | None"
@@ -30,6 +30,33 @@ Region: TypeAlias = "Item | tuple[Item, ...]"
 
 # Read at once when items are picked out of rows: few calls, little memory.
 _GROUP_NBYTES = 4 << 20
+
+
+def read_entries(
+    file: _core.File, index: Index, numbers: list[int], verify: bool, threads: int
+) -> list[Array]:
+    """Read whole entries, in one call where they lie in the file as they are."""
+    codecs = index.codecs
+    if not codecs:
+        arrays = file.read(index.handle, numbers, index.dtypes, verify, threads)
+        return arrays if index.is_native else [native_order(array) for array in arrays]
+    coded = {n for n in numbers if n in codecs and (verify or not codecs[n].plain)}
+    direct = [n for n in numbers if n not in coded]
+    found = dict(
+        zip(direct, file.read(index.handle, direct, index.dtypes, verify, threads), strict=True)
+    )
+    for n in coded:
+        entry = index.entry(n)
+        found[n] = np.empty(entry.shape, index.dtype(entry), entry.order)  # type: ignore[call-overload]
+        codecs[n].read(file, entry, _bytes_of(found[n]), verify)
+    return [native_order(found[n]) for n in numbers]
+
+
+def native_order(array: Array) -> Array:
+    """Return an array of our own in this machine's byte order, in the same memory."""
+    if array.dtype.isnative:
+        return array
+    return array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
 
 
 class LazyArray:
@@ -65,12 +92,19 @@ class LazyArray:
         return self._entry.name
 
     @property
+    def _identity(self) -> tuple[int, int]:
+        """The same for two names of one array in one file."""
+        first = self._entry.alias_of
+        return id(self._index), self._entry.number if first is None else first
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return self._entry.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._index.dtype(self._entry)
+        dtype = self._index.dtype(self._entry)
+        return dtype if dtype.isnative else dtype.newbyteorder("=")
 
     @property
     def ndim(self) -> int:
@@ -135,13 +169,15 @@ class LazyArray:
         if self._file.closed:
             raise ValueError(f"{self._file.name} is closed")
         box = _Box((...,) if region is None else region, self.shape, self.name)
-        dtype = self.dtype
-        if out is None:
+        dtype = self._index.dtype(self._entry)
+        if out is not None:
+            _check_out(out, box.shape, self.dtype, self.name)
+        swapped = not dtype.isnative
+        if out is None or swapped:
             order = "F" if self._entry.order == "F" else "C"
             target = np.empty(box.counts, dtype, order)  # type: ignore[call-overload]
             result: Array = target[box.finish]
         else:
-            _check_out(out, box.shape, dtype, self.name)
             target, result = out[box.undo], out
         if target.size:
             # In stored order: the last axis is contiguous.
@@ -149,6 +185,12 @@ class LazyArray:
             _Fill(self, dtype, self.shape[axes], box.starts[axes], box.steps[axes]).run(
                 target.T if self._entry.order == "F" else target
             )
+        if swapped:
+            native_order(target)  # in place, so that `result` only has to be told
+            result = result.view(self.dtype)
+            if out is not None:
+                out[...] = result
+                result = out
         return result
 
     def _read_chunks(self, first: int, n: int, into: Array) -> None:
@@ -158,6 +200,13 @@ class LazyArray:
 
     def _read_bytes(self, start: int, stop: int, into: Array) -> None:
         """Fill `into`, contiguous uint8, with the bytes [start, stop) of the entry."""
+        codec = self._index.codecs.get(self._entry.number)
+        if codec is not None and (self._verify or not codec.plain):
+            if stop - start == self._entry.nbytes:
+                codec.read(self._file, self._entry, into, self._verify)
+            else:
+                into[...] = self._index.decoded(self._file, self._entry, self._verify)[start:stop]
+            return
         size = self._entry.chunk_nbytes
         first, last = start // size, -(-stop // size)
         whole = min(last * size, self._entry.nbytes)
@@ -376,4 +425,5 @@ class _Fill:
 
 def _bytes_of(array: Array) -> Array:
     """The memory of a contiguous array as bytes."""
-    return array.reshape(-1).view(np.uint8)
+    stored = array if array.flags.c_contiguous else array.T
+    return stored.reshape(-1).view(np.uint8)

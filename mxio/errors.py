@@ -13,12 +13,22 @@
         ├── UnsupportedError             valid, but needs something this installation lacks
         └── EntryError (KeyError)        no such entry, or not the expected shape or dtype
 
+    UserWarning
+    └── FormatWarning                    read, but not quite as its format wants it
+
 Every message is one sentence: what, in which array, where, in which file.
 """
 
 from __future__ import annotations
 
-__all__ = ["ChecksumError", "EntryError", "FormatError", "MXIOError", "UnsupportedError"]
+__all__ = [
+    "ChecksumError",
+    "EntryError",
+    "FormatError",
+    "FormatWarning",
+    "MXIOError",
+    "UnsupportedError",
+]
 
 
 class MXIOError(Exception):
@@ -73,6 +83,10 @@ class ChecksumError(FormatError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (*self.args, self.offset, self.name, self.chunk)
+
+
+class FormatWarning(UserWarning):
+    """A file is read although something in it is not as its format wants it."""
 
 
 class UnsupportedError(MXIOError):

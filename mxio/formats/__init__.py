@@ -1,32 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file formats: each is a module that turns an open file into an Index.
+"""The file formats: each is a module that turns an open file into an Index, and back.
 
 A format has ``NAME``, ``probe(head)``, which says from the first bytes whether a
-file is of that format, and ``index(file)``; one that is also written has
-``plan(...)``. Files are recognised by what they hold, never by their name.
+file is of that format, ``index(file, encoding)``, and ``plan(content, ...)``, whose
+keywords are what `mxio.save` takes for it. Files are recognised by what they hold,
+never by their name.
 """
 
 from __future__ import annotations
 
+import inspect
 from types import ModuleType
+from typing import Any
 
 from mxio import _core
+from mxio._index import Content
 from mxio.errors import FormatError
-from mxio.formats import native
+from mxio.formats import mxnet, native, safetensors
 
-__all__ = ["FORMATS", "detect"]
+__all__ = ["FORMATS", "detect", "plan"]
 
-FORMATS: tuple[ModuleType, ...] = (native,)
+FORMATS: tuple[ModuleType, ...] = (native, mxnet, safetensors)
 
 
-def detect(file: _core.File) -> ModuleType:
+def detect(file: _core.File, encoding: str | None) -> ModuleType:
     """Return the format of an open file, or raise FormatError."""
     head = file.get(0, min(file.nbytes, native.HEAD_NBYTES))
     for module in FORMATS:
         if module.probe(head):
+            if encoding is not None and module is not mxnet:
+                raise ValueError(
+                    f"encoding= is for the names in MXNet's files; {file.name} is a file of "
+                    f"format {module.NAME!r}, whose names are Unicode"
+                )
             return module
     if not head:
         raise FormatError(f"{file.name} is not a file that mxio reads: it is empty", 0)
     raise FormatError(
         f"{file.name} is not a file that mxio reads: it begins with {bytes(head[:8])!r}", 0
     )
+
+
+def plan(format: str, content: Content, options: dict[str, Any]) -> _core.Plan:
+    """Lay out what is to be saved in a format, given by its name."""
+    by_name = {module.NAME: module for module in FORMATS}
+    module = by_name.get(format)
+    if module is None:
+        raise ValueError(f"no format {format!r}: it is one of {', '.join(map(repr, by_name))}")
+    known = list(inspect.signature(module.plan).parameters)[1:]
+    for option in options:
+        if option not in known:
+            takes = f"takes {', '.join(map(repr, known))}" if known else "takes no options"
+            raise TypeError(f"format {format!r} has no option {option!r}: it {takes}")
+    laid_out: _core.Plan = module.plan(content, **options)
+    return laid_out

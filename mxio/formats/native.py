@@ -3,13 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-
 from mxio import _core, _dtype, _tree
-from mxio._index import Index
+from mxio._index import Content, Index
 
 __all__ = ["HEAD_NBYTES", "NAME", "index", "plan", "probe"]
 
@@ -24,31 +19,28 @@ def probe(head: bytes) -> bool:
     return head.startswith(_MAGIC) or head.startswith(_MAGIC, _SECOND_SLOT)
 
 
-def index(file: _core.File) -> Index:
+def index(file: _core.File, encoding: str | None) -> Index:
     """Read and judge head and index."""
     handle = file.index()
-    return Index(handle, _tree.decode_metadata(handle.metadata), file.name)
+    metadata = _tree.decode_metadata(handle.metadata)
+    return Index(handle, metadata, file.name, format=NAME, version="1")
 
 
-def plan(
-    names: list[str],
-    arrays: list[np.ndarray[Any, Any]],
-    dtypes: list[str],
-    structure: bytes,
-    metadata: Mapping[str, Any] | None,
-) -> _core.Plan:
-    """Lay out arrays whose names on disk, dtypes and structure are known."""
+def plan(content: Content) -> _core.Plan:
+    """Lay out what is to be saved."""
+    dtypes = content.dtypes
     row_of = {dtype: row for row, dtype in enumerate(dict.fromkeys(dtypes))}
     table: list[tuple[str, int]] = []
     for dtype in row_of:
         item_bits = _dtype.item_bits(dtype)
         assert item_bits is not None, f"{dtype} is not in the table"
         table.append((dtype, item_bits))
-    return _core.Plan(
-        names,
-        arrays,
+    return _core.Plan.native(
+        content.names,
+        content.arrays,
         [row_of[dtype] for dtype in dtypes],
         table,
-        structure,
-        _tree.encode_metadata(metadata),
+        content.structure,
+        _tree.encode_metadata(content.metadata),
+        content.sources,
     )

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * index.h - an index in memory, shared by the one that judges it (index.c) and
+ * the one that answers questions about it (entries.c).
+ */
+#ifndef MXIO_INDEX_H
+#define MXIO_INDEX_H
+
+#include "format.h"
+
+typedef struct extent {
+    uint64_t offset, nbytes, alignment;
+} extent;
+
+struct mxio_index {
+    mxio_head head;
+    counts n;
+    sections s;
+    uint8_t *bytes;      /* the index; dims and checksums in host order     */
+    extent *extents;     /* the index itself and all stored entries, sorted */
+    uint64_t n_extents;
+    uint64_t n_aliases;
+    uint64_t *dtype_names; /* where in the strings each dtype's name begins */
+    int foreign;         /* of a foreign file: head and checksums are empty,
+                            extents lie as they come                        */
+    uint64_t *stored;    /* stored_nbytes of each entry, where they differ
+                            from nbytes; else NULL                          */
+};
+
+static inline const uint8_t *entry_bytes(const mxio_index *index, uint64_t i) {
+    return index->bytes + index->s.offset[ENTRIES] + MXIO_ENTRY_NBYTES * i;
+}
+
+static inline const uint64_t *dims_of(const mxio_index *index) {
+    return (const uint64_t *)(const void *)(index->bytes
+                                            + index->s.offset[DIMS]);
+}
+
+/* In file terms, for messages. */
+static inline uint64_t at_section(const mxio_index *index, int section,
+                           uint64_t relative) {
+    return index->head.index_offset + index->s.offset[section] + relative;
+}
+
+#endif

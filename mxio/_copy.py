@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From one file into another, piece by piece, whatever their formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from mxio import _dtype, _tree, formats
+from mxio._file import prepare, write
+from mxio._lazy import LazyArray
+from mxio._reader import Progress, Reader
+from mxio._source import Source, Target
+from mxio._stream import Cast
+from mxio.errors import UnsupportedError, quote
+
+__all__ = ["copy"]
+
+
+def copy(
+    source: Source,
+    path: Target,
+    names: Iterable[str] | None = None,
+    *,
+    rename: Mapping[str, str] | Callable[[str], str] | None = None,
+    dtype: Any = None,
+    format: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    sync: bool = True,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    encoding: str | None = None,
+    **options: Any,
+) -> None:
+    """Copy a file's arrays into another file, piece by piece, whatever the two formats.
+
+    All that is read is checked as in `load`; what is written appears whole or not at
+    all, as in `save`. Memory is bounded: a file larger than memory is copied too. (An
+    array in Fortran order that goes into a format without it is read in strips.)
+
+    Parameters
+    ----------
+    source : str, os.PathLike, bytes-like or binary file object
+    path : str, os.PathLike or binary file object
+        May be the same file.
+    names : iterable of str, optional
+        Only these entries. None: all, in the structure that was saved; where the format
+        cannot say it, nested containers of arrays become a dict of paths.
+    rename : mapping of str to str or callable, optional
+        From old names to new ones; names that a mapping lacks stay.
+    dtype : dtype, optional
+        What floating arrays are converted to.
+    format : str, optional
+        As in `save`.
+    metadata : mapping, optional
+        Instead of the source's, which goes along where the format has a place for it.
+    sync, threads, **options
+        As in `save`.
+    progress : callable, optional
+        Called with bytes done and bytes in all.
+    encoding : str, optional
+        As in `load`.
+
+    Raises
+    ------
+    ChecksumError, FormatError, UnsupportedError, EntryError
+        As `load`; `path` is then as it was.
+    TypeError, ValueError
+        Something cannot be said in that format, or two names become one: named.
+    OSError
+        The system said no.
+
+    Examples
+    --------
+    >>> mxio.copy('w.mxio', 'w.safetensors', ['w'], format='safetensors')
+    >>> mxio.load('w.safetensors')['w'].shape
+    (2, 3)
+    """
+    with Reader(source, threads=threads, encoding=encoding) as reader:
+        tree = _selected(reader, names, rename, _floating(dtype), format)
+        if metadata is None and format in (None, formats.native.NAME, reader.index.format):
+            metadata = reader.metadata
+        write(path, prepare(tree, metadata, progress), format, sync, threads, options)
+
+
+def _floating(dtype: Any) -> np.dtype[Any] | None:
+    """Return the dtype of a name, also of one that NumPy lacks."""
+    if dtype is None:
+        return None
+    found: np.dtype[Any] | UnsupportedError
+    bits = _dtype.item_bits(dtype) if isinstance(dtype, str) else None
+    found = _dtype.resolve(cast(str, dtype), bits) if bits is not None else np.dtype(dtype)
+    if isinstance(found, UnsupportedError):
+        raise found
+    return found
+
+
+def _selected(
+    reader: Reader,
+    names: Iterable[str] | None,
+    rename: Mapping[str, str] | Callable[[str], str] | None,
+    dtype: np.dtype[Any] | None,
+    format: str | None,
+) -> object:
+    """Return what is to be copied, as a tree of lazy arrays."""
+    index = reader.index
+    numbers = list(range(len(index))) if names is None else index.numbers(names)
+    entries = [index.entry(number) for number in numbers]
+    leaves = [
+        _converted(LazyArray(reader._file, index, entry, reader._verify, reader._threads), dtype)
+        for entry in entries
+    ]
+    flat = dict(zip([entry.name for entry in entries], leaves, strict=True))
+    if names is None and rename is None:
+        tree = _tree.unflatten(index.structure, index.names(), leaves)
+        return flat if _says_less(format, tree) else tree
+    if rename is None:
+        return flat
+    new = rename if callable(rename) else lambda name: rename.get(name, name)
+    renamed: dict[str, object] = {}
+    for name, leaf in flat.items():
+        changed = new(name)
+        if not isinstance(changed, str):
+            raise TypeError(f"rename gives {changed!r} for {quote(name)}, which is no name")
+        if changed in renamed:
+            raise ValueError(f"rename gives the name {quote(changed)} to two arrays")
+        renamed[changed] = leaf
+    return renamed
+
+
+def _says_less(format: str | None, tree: object) -> bool:
+    """Whether a format can hold a tree of arrays only as a flat dict of paths."""
+    if format in (None, formats.native.NAME):
+        return False
+    items = _items(tree)
+    if format == formats.safetensors.NAME and not isinstance(tree, dict):
+        return bool(items) and all(isinstance(item, (LazyArray, Cast)) for item in items)
+    return any(isinstance(item, (list, tuple, dict)) for item in items) and _only_arrays(tree)
+
+
+def _items(tree: object) -> list[object]:
+    if isinstance(tree, dict):
+        return list(tree.values())
+    return list(tree) if isinstance(tree, (list, tuple)) else []
+
+
+def _only_arrays(tree: object) -> bool:
+    if isinstance(tree, (list, tuple, dict)):
+        return all(_only_arrays(item) for item in _items(tree))
+    return isinstance(tree, (LazyArray, Cast))
+
+
+def _converted(leaf: LazyArray, dtype: np.dtype[Any] | None) -> LazyArray | Cast:
+    if dtype is None:
+        return leaf
+    try:
+        before = leaf.dtype
+    except UnsupportedError:
+        return leaf
+    floats = before.kind == "f" or before.type.__module__ == "ml_dtypes"
+    return Cast(leaf, dtype) if floats and before != dtype and "int" not in before.name else leaf

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An open file: what is in it, and the way of its arrays into memory.
+
+A format has turned the file into an Index; names select entries, C fills and verifies
+arrays, or the file is mapped. `mxio._file` is the door in front of this.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import numpy as np
+
+from mxio import _core, _tree, formats
+from mxio._index import Index
+from mxio._lazy import LazyArray, read_entries
+from mxio._source import Source, open_source
+from mxio.errors import ChecksumError, FormatError, UnsupportedError
+
+__all__ = ["Damage", "Progress", "Reader", "thread_count"]
+
+Progress: TypeAlias = "Callable[[int, int], object]"
+
+# Of its own accord; the engine never starts more than 64.
+_THREADS_AT_MOST = 8
+_THREADS_MAX = 64
+
+
+class Damage(NamedTuple):
+    """A place in a file that is not as it was written.
+
+    Attributes
+    ----------
+    name : str or None
+        The damaged array; None for head, index and padding.
+    chunk : int or None
+        The number of the chunk in that array.
+    offset : int or None
+        In the file, in bytes, where one place is to blame.
+    nbytes : int
+        How many bytes from there on the failed checksum covers; 0 if unknown.
+    what : str
+        One sentence.
+    """
+
+    name: str | None
+    chunk: int | None
+    offset: int | None
+    nbytes: int
+    what: str
+
+
+def thread_count(threads: int | None) -> int:
+    """Return how many threads a keyword means; None: the environment, or the processors."""
+    if threads is None:
+        told = os.environ.get("MXIO_THREADS", "")
+        if told:
+            if not told.isdecimal() or int(told) < 1:
+                raise ValueError(f"MXIO_THREADS is a number of 1 or more, not {told!r}")
+            return min(int(told), _THREADS_MAX)
+        # The processors this process may use, where the system tells.
+        usable = getattr(os, "sched_getaffinity", None)
+        count = len(usable(0)) if usable else (os.cpu_count() or 1)
+        return min(count, _THREADS_AT_MOST)
+    if operator.index(threads) < 1:
+        raise ValueError(f"threads is 1 or more, not {threads}")
+    return min(operator.index(threads), _THREADS_MAX)
+
+
+class Reader(Mapping[str, LazyArray]):
+    """An open file: a read-only mapping from name to LazyArray.
+
+    Nothing but head and index is read until an array is asked for. Several threads
+    may read at once. Arrays that were read outlive the reader.
+
+    Attributes
+    ----------
+    index : Index
+        Name → `Entry`: dtype, shape, offset, …
+    metadata : dict
+        What was given to `save`.
+
+    Examples
+    --------
+    >>> with mxio.open('w.mxio') as f:
+    ...     list(f)
+    ['w']
+    """
+
+    index: Index
+    metadata: dict[str, Any]
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        verify: bool | None = None,
+        threads: int | None = None,
+        encoding: str | None = None,
+    ) -> None:
+        n_threads = thread_count(threads)
+        file = open_source(source)
+        try:
+            index = formats.detect(file, encoding).index(file, encoding)
+            self._begin(file, index, verify is not False, n_threads)
+        except BaseException:
+            file.close()
+            raise
+
+    def _begin(self, file: _core.File, index: Index, verify: bool, threads: int) -> None:
+        self._file = file
+        self._verify = verify
+        self._threads = threads
+        self.index = index
+        self.metadata = index.metadata
+
+    @classmethod
+    def _of(cls, file: _core.File, index: Index, verify: bool, threads: int) -> Reader:
+        self = cls.__new__(cls)
+        self._begin(file, index, verify, threads)
+        return self
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.index)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.index
+
+    def __getitem__(self, name: str) -> LazyArray:
+        return LazyArray(self._file, self.index, self.index[name], self._verify, self._threads)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the lazy array of that name, or `default`."""
+        return self[name] if name in self.index else default
+
+    def __repr__(self) -> str:
+        state = "closed, " if self._file.closed else ""
+        return f"<mxio.Reader {self._file.name!r}: {state}{len(self)} arrays>"
+
+    def close(self) -> None:
+        """Close the file; lazy arrays can no longer be read, those in memory stay."""
+        self._file.close()
+
+    def read(self, names: Iterable[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
+        """Read several arrays, or all, at once: a flat dict in the order asked for.
+
+        Raises
+        ------
+        ChecksumError, EntryError, UnsupportedError
+            As `load`.
+        """
+        numbers = list(range(len(self.index))) if names is None else self.index.numbers(names)
+        found = [self.index.entry(number).name for number in numbers]
+        return dict(zip(found, self._copy(numbers), strict=True))
+
+    def verify(self, progress: Progress | None = None) -> list[Damage]:
+        """Check every byte of the file and return what is damaged; see `mxio.verify`."""
+        damage: list[Damage] = []
+        try:
+            damage.extend(self._damages(progress))
+        except FormatError as error:  # cut short since it was opened
+            damage.append(Damage(None, None, error.offset, 0, str(error)))
+        return damage
+
+    def _damages(self, progress: Progress | None) -> Iterator[Damage]:
+        handle = self.index.handle
+        total = self._file.nbytes
+        try:
+            names = self.index.names()
+            _tree.unflatten(self.index.structure, names, names)
+        except (FormatError, UnsupportedError) as error:
+            yield Damage(None, None, None, 0, f"{self._file.name}: {error}")
+        try:
+            self._file.check_all(handle, self._threads, progress and (lambda n: progress(n, total)))
+        except ChecksumError:
+            # Once more, entry by entry, going on behind each damaged chunk.
+            for number in range(len(self.index)):
+                yield from self._damage_of(number)
+        for number, codec in self.index.codecs.items():
+            entry = self.index.entry(number)
+            try:
+                codec.read(self._file, entry, np.empty(entry.nbytes, np.uint8), True)
+            except ChecksumError as error:
+                yield Damage(entry.name, error.chunk, error.offset, entry.stored_nbytes, str(error))
+        offset = 0
+        while True:
+            try:
+                self._file.check_padding(handle, offset)
+                return
+            except ChecksumError as error:
+                yield Damage(None, None, error.offset, 0, str(error))
+                offset = cast(int, error.offset) + 1
+
+    def _damage_of(self, number: int) -> Iterator[Damage]:
+        entry = self.index.entry(number)
+        first = 0
+        while entry.alias_of is None:
+            try:
+                self._file.check_chunks(self.index.handle, number, first, self._threads)
+                return
+            except ChecksumError as error:
+                chunk, offset = cast(int, error.chunk), cast(int, error.offset)
+                nbytes = min(entry.chunk_nbytes, entry.offset + entry.nbytes - offset)
+                yield Damage(entry.name, chunk, offset, nbytes, str(error))
+                first = chunk + 1
+
+    def _copy(self, numbers: list[int]) -> list[np.ndarray[Any, Any]]:
+        return read_entries(self._file, self.index, numbers, self._verify, self._threads)
+
+    def _map(self, numbers: list[int], verify: bool | None) -> list[np.ndarray[Any, Any]]:
+        if self.index.format != formats.native.NAME:
+            return self._map_foreign(numbers, verify)
+        mapping = self._file.map()
+        if verify:
+            mapped = _core.File.memory(mapping, self._file.name)
+            try:
+                for number in numbers:
+                    mapped.check_chunks(self.index.handle, number, 0, self._threads)
+            finally:
+                mapped.close()
+        return _core.views(self.index.handle, numbers, self.index.dtypes, mapping)
+
+    def _map_foreign(self, numbers: list[int], verify: bool | None) -> list[np.ndarray[Any, Any]]:
+        """Map what lies as an array may lie in memory, and copy the rest."""
+        index = self.index
+        mapped = []
+        for number in numbers:
+            entry = index.entry(number)
+            dtype = index.dtype(entry)
+            codec = index.codecs.get(number)
+            if (
+                (codec is None or (codec.plain and not verify))
+                and dtype.isnative
+                and entry.offset % dtype.alignment == 0
+                and entry.nbytes
+            ):
+                mapped.append(number)
+        found = {}
+        if mapped:
+            views = _core.views(index.handle, mapped, index.dtypes, self._file.map())
+            found = dict(zip(mapped, views, strict=True))
+        rest = [number for number in numbers if number not in found]
+        copies = read_entries(self._file, index, rest, verify is not False, self._threads)
+        found.update(zip(rest, copies, strict=True))
+        return [found[number] for number in numbers]

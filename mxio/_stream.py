@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lazy arrays on their way into another file: piece by piece, never whole.
+
+A plan wants to know shape, dtype and how an array lies, then its bytes in the order of
+the file. `stand_in` answers the first with an array that has no memory, `Streams`
+delivers the second. Small arrays are fetched together, large ones a piece at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mxio import _dtype
+from mxio._lazy import LazyArray, read_entries
+from mxio.errors import UnsupportedError
+
+__all__ = ["Cast", "Streams", "stand_in"]
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+
+# An array that has to be turned from Fortran to C order is read whole up to this size;
+# a longer one in strips, each of which reads from all over the file.
+_TURNED_NBYTES = 32 << 20
+
+
+class Cast:
+    """A lazy array that is to be saved as another dtype."""
+
+    def __init__(self, array: LazyArray, dtype: np.dtype[Any]) -> None:
+        self.array = array
+        self.dtype = dtype
+
+    # So that a tree takes it for an array.
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self.array.read().astype(dtype or self.dtype)
+
+
+def stand_in(leaf: LazyArray | Cast) -> tuple[Array, str]:
+    """Return an array of that shape, dtype and order that has no memory, and its dtype on disk."""
+    array = leaf if isinstance(leaf, LazyArray) else leaf.array
+    name = array._entry.dtype if isinstance(leaf, LazyArray) else _dtype.name_of(leaf.dtype)
+    dtype = _memory_dtype(leaf)
+    steps = [dtype.itemsize]
+    shape = array.shape if array._entry.order == "F" else array.shape[::-1]
+    for extent in shape[:-1]:
+        steps.append(steps[-1] * max(extent, 1))
+    strides = steps[: array.ndim] if array._entry.order == "F" else steps[: array.ndim][::-1]
+    item = np.empty(1, dtype)
+    # Never touched: it only says how the array lies.
+    lies = np.lib.stride_tricks.as_strided(item, array.shape, strides, writeable=False)
+    return lies, name
+
+
+def _memory_dtype(leaf: LazyArray | Cast) -> np.dtype[Any]:
+    """Return the dtype, or one of as many bits where NumPy lacks it."""
+    if isinstance(leaf, Cast):
+        return leaf.dtype
+    try:
+        return leaf.dtype
+    except UnsupportedError:
+        bits = _dtype.item_bits(leaf._entry.dtype)
+        if bits not in (8, 16):
+            raise
+        return np.dtype(f"u{bits // 8}")
+
+
+def _nbytes(leaf: LazyArray | Cast) -> int:
+    """Return the bytes of an array as it is saved."""
+    array = leaf if isinstance(leaf, LazyArray) else leaf.array
+    return array.size * _memory_dtype(leaf).itemsize
+
+
+class Streams:
+    """What a plan reads lazy arrays through, by their numbers in it."""
+
+    def __init__(
+        self,
+        leaves: dict[int, LazyArray | Cast],
+        order: str = "A",
+        progress: Callable[[int, int], object] | None = None,
+    ) -> None:
+        self._leaves = leaves
+        self._order = order
+        self._progress = progress
+        self._done = 0
+        self._total = sum(map(_nbytes, leaves.values()))
+        self._turned: tuple[int, Array] | None = None
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._leaves
+
+    def ordered(self, order: str) -> Streams:
+        """Return the same arrays, given in 'C' order, or as each lies ('A')."""
+        return Streams(self._leaves, order, self._progress)
+
+    def _report(self, nbytes: int) -> None:
+        if self._progress is not None:
+            self._done += nbytes
+            self._progress(min(self._done, self._total), self._total)
+
+    def fetch(self, numbers: Sequence[int]) -> list[Array]:
+        """Return whole small arrays, contiguous in their order."""
+        leaves = [self._leaves[number] for number in numbers]
+        arrays = [leaf if isinstance(leaf, LazyArray) else leaf.array for leaf in leaves]
+        first = arrays[0]
+        if all(array._index is first._index for array in arrays) and not any(
+            isinstance(dtype, UnsupportedError) for dtype in first._index.dtypes
+        ):
+            found = read_entries(
+                first._file,
+                first._index,
+                [array._entry.number for array in arrays],
+                first._verify,
+                first._threads,
+            )
+        else:
+            found = [_whole(array) for array in arrays]
+        self._report(sum(map(_nbytes, leaves)))
+        return [
+            self._in_order(array if isinstance(leaf, LazyArray) else array.astype(leaf.dtype))
+            for leaf, array in zip(leaves, found, strict=True)
+        ]
+
+    def _in_order(self, array: Array) -> Array:
+        return np.ascontiguousarray(array) if self._order == "C" else array
+
+    def fill(self, number: int, start: int, into: Any) -> None:
+        """Fill a writable buffer with the array's bytes from `start` on."""
+        leaf = self._leaves[number]
+        out = np.frombuffer(into, np.uint8)
+        self._report(len(out))
+        array = leaf if isinstance(leaf, LazyArray) else leaf.array
+        turn = self._order == "C" and array._entry.order == "F"
+        if isinstance(leaf, LazyArray) and not turn and array._index.is_native:
+            array._read_bytes(start, start + len(out), out)
+            return
+        # By whole items: those at both ends may be cut by the piece.
+        item = _memory_dtype(leaf).itemsize
+        first, last = start // item, -(-(start + len(out)) // item)
+        items = self._turn(number, array, first, last) if turn else _run(array, first, last)
+        if isinstance(leaf, Cast):
+            items = items.astype(leaf.dtype)
+        out[...] = items.view(np.uint8)[start - first * item :][: len(out)]
+
+    def _turn(self, number: int, array: LazyArray, first: int, last: int) -> Array:
+        """Return the items [first, last), counted in C order, of an array in Fortran order."""
+        if array.nbytes > _TURNED_NBYTES:
+            items: Array = np.empty(last - first, array.dtype)
+            _strips(array, (), array.shape, first, items)
+            return items
+        if self._turned is None or self._turned[0] != number:
+            self._turned = None  # before the next one takes memory
+            self._turned = number, np.ascontiguousarray(array.read()).reshape(-1)
+        return self._turned[1][first:last]
+
+
+def _whole(array: LazyArray) -> Array:
+    """Return an array, by its bits where NumPy lacks the dtype."""
+    bits = np.empty(array.shape, _memory_dtype(array), array._entry.order)  # type: ignore[call-overload]
+    flat = bits.T if array._entry.order == "F" else bits
+    array._read_bytes(0, array.nbytes, flat.reshape(-1).view(np.uint8))
+    return bits if array._index.is_native else array.read()
+
+
+def _run(array: LazyArray, first: int, last: int) -> Array:
+    """Return the items [first, last), counted as they are stored, in native byte order."""
+    dtype = array._index.dtype(array._entry)
+    items: Array = np.empty(last - first, dtype)
+    array._read_bytes(first * dtype.itemsize, last * dtype.itemsize, items.view(np.uint8))
+    return items.astype(array.dtype, copy=False)
+
+
+def _strips(
+    array: LazyArray, at: tuple[int, ...], shape: tuple[int, ...], first: int, out: Array
+) -> None:
+    """Fill `out` with items from `first` on of ``array[at]``, which has that shape."""
+    row = math.prod(shape[1:])
+    begin, end = first // row, -(-(first + len(out)) // row)
+    if row * array.itemsize <= out.nbytes or len(shape) == 1:
+        strip = np.ascontiguousarray(array.read((*at, slice(begin, end)))).reshape(-1)
+        out[...] = strip[first - begin * row :][: len(out)]
+        return
+    done = 0
+    for i in range(begin, end):
+        skip = max(first - i * row, 0)
+        n = min(row - skip, len(out) - done)
+        _strips(array, (*at, i), shape[1:], skip, out[done : done + n])
+        done += n

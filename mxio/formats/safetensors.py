@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""safetensors: a dict of arrays behind a header in JSON, which csrc/safetensors.c scans.
+
+Written as the safetensors package writes it, byte for byte: arrays in the order of
+their dtypes, widest first, then of their names. It has no checksums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import numpy as np
+
+from mxio import _core, _dtype
+from mxio._index import Content, Entry, Index
+from mxio.errors import FormatError, UnsupportedError, clip, described, quote
+
+__all__ = ["NAME", "index", "plan", "probe"]
+
+NAME = "safetensors"
+_HEADER_NBYTES_MAX = 100_000_000
+_METADATA = "__metadata__"
+
+# The package's order of its dtypes, which is that of the arrays in a file (0.8, measured).
+_ORDER = (
+    *("U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16"),
+    *("F8_E5M2FNUZ", "F8_E4M3FNUZ", "F8_E8M0", "F8_E4M3", "F8_E5M2", "I8", "U8", "F4", "BOOL"),
+)
+_RANK = {name: rank for rank, name in enumerate(_ORDER)}
+_STORED_BITS = {"F4": 4}
+_ROWS = {row.name: row.safetensors for row in _dtype.TABLE if row.safetensors}
+_TABLE = [
+    (row.safetensors, row.name, row.item_bits, _STORED_BITS.get(row.safetensors, row.item_bits))
+    for row in _dtype.TABLE
+    if row.safetensors
+]
+_PACKED = {row[1] for row in _TABLE if row[2] != row[3]}
+
+
+def probe(head: bytes) -> bool:
+    """Say whether a file that begins so is of this format, sound or not."""
+    nbytes = int.from_bytes(head[:8], "little")
+    return head[8:9] == b"{" and (nbytes <= _HEADER_NBYTES_MAX or head[9:10] in (b'"', b"}"))
+
+
+# ---- reading ---------------------------------------------------------------------------------
+
+
+def index(file: _core.File, encoding: str | None) -> Index:
+    """Scan the header."""
+    scan = _core.Scan.safetensors(file, _TABLE)
+    metadata = _metadata(file, *scan.metadata)
+    handle = None
+    packed: dict[int, _Nibbles] = {}
+    if scan.dense:
+        with contextlib.suppress(FormatError):  # said again below, with the name
+            handle = scan.index(b'"dict"')
+    if handle is None:
+        handle, packed = _assemble(file, scan)
+    dtypes = [
+        UnsupportedError(f"dtype {clip(repr(name[1:]), 80)} of safetensors has no array here")
+        if name.startswith("?")
+        else _dtype.resolve(name, bits)
+        for name, bits in handle.dtypes()
+    ]
+    return Index(handle, metadata, file.name, format=NAME, version="", dtypes=dtypes, codecs=packed)
+
+
+def _metadata(file: _core.File, offset: int, nbytes: int) -> dict[str, Any]:
+    if not nbytes:
+        return {}
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) < len(items):
+            raise ValueError("a key stands twice")
+        return found
+
+    try:
+        metadata = json.loads(file.get(offset, nbytes).decode(), object_pairs_hook=pairs)
+        if metadata is None:
+            return {}
+        if not isinstance(metadata, dict) or not all(
+            isinstance(value, str) for value in metadata.values()
+        ):
+            raise ValueError("it is not an object of strings")
+    except ValueError as error:
+        raise FormatError(
+            f"{file.name} is not a valid safetensors file: its metadata is not sound: {error} "
+            f"(offset {offset})",
+            offset,
+        ) from None
+    return metadata
+
+
+class _Nibbles:
+    """Items of four bits, two in a byte, the first one in the low half."""
+
+    plain = False
+
+    def __init__(self, offset: int, stored_nbytes: int) -> None:
+        self._offset = offset
+        self._stored_nbytes = stored_nbytes
+
+    def read(
+        self, file: _core.File, entry: Entry, into: np.ndarray[Any, Any], verify: bool
+    ) -> None:
+        """Fill `into` with an item in each byte."""
+        step = 4 << 20
+        for start in range(0, self._stored_nbytes, step):
+            n = min(step, self._stored_nbytes - start)
+            pairs = np.frombuffer(file.get(self._offset + start, n), np.uint8)
+            out = into[2 * start : 2 * (start + n)]
+            out[0::2] = pairs[: len(out[0::2])] & 15
+            out[1::2] = pairs[: len(out[1::2])] >> 4
+
+
+def _assemble(file: _core.File, scan: _core.Scan) -> tuple[_core.Index, dict[int, _Nibbles]]:
+    parts, dtypes = scan.parts(), scan.dtypes()
+    names = []
+    for raw in scan.names():
+        try:
+            names.append(raw.decode())
+        except UnicodeError:
+            raise FormatError(
+                f"{file.name} is not a valid safetensors file: a name is not UTF-8: "
+                f"{quote(raw.decode('latin-1'))}",
+                8,
+            ) from None
+    handle = _core.foreign_index(
+        file.nbytes,
+        names,
+        [part[2] for part in parts],
+        "C" * len(parts),
+        [part[3] for part in parts],
+        [part[4] for part in parts],
+        [part[1] for part in parts],
+        dtypes,
+        b'"dict"',
+        file.name,
+        "safetensors",
+    )
+    packed = {
+        number: _Nibbles(part[3], part[4])
+        for number, part in enumerate(parts)
+        if dtypes[part[1]][0] in _PACKED
+    }
+    return handle, packed
+
+
+# ---- writing ---------------------------------------------------------------------------------
+
+
+def plan(content: Content) -> _core.Plan:
+    """Lay out a dict of arrays."""
+    if content.structure != b'"dict"':
+        raise TypeError(
+            f"safetensors files hold a dict of arrays, not {_said(content)}; use mxio's own "
+            "format, or name the arrays: {'name': array}"
+        )
+    arrays = list(content.arrays)
+    infos: list[tuple[int, str, int]] = []
+    for number, (name, dtype) in enumerate(zip(content.names, content.dtypes, strict=True)):
+        foreign = _ROWS.get(dtype)
+        if foreign is None:
+            raise TypeError(
+                f"{quote(name)}: safetensors files cannot hold dtype {dtype}; convert it, or use "
+                "mxio's own format"
+            )
+        if name == _METADATA:
+            raise ValueError(f"{quote(name)} is what safetensors calls its metadata; rename it")
+        infos.append((_RANK[foreign], name, number))
+    header: dict[str, object] = {}
+    metadata = _checked(content.metadata)
+    if metadata:
+        header[_METADATA] = metadata
+    items: list[bytes | int] = []
+    sources = content.sources and content.sources.ordered("C")
+    at = 0
+    for rank, name, number in sorted(infos):
+        shape = list(arrays[number].shape)
+        if _ORDER[rank] in _STORED_BITS:
+            items.append(_packed(content, number))
+            nbytes = len(items[-1])  # type: ignore[arg-type]
+        else:
+            items.append(number)
+            nbytes = arrays[number].nbytes
+        header[name] = {"dtype": _ORDER[rank], "shape": shape, "data_offsets": [at, at + nbytes]}
+        at += nbytes
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > _HEADER_NBYTES_MAX:
+        raise ValueError(
+            f"the header would have {len(text)} bytes, and safetensors reads no more than "
+            f"{_HEADER_NBYTES_MAX}; save the {len(arrays)} arrays in several files, or in mxio's "
+            "own format"
+        )
+    items.insert(0, len(text).to_bytes(8, "little") + text)
+    return _core.Plan.framed(content.names, arrays, "C" * len(arrays), items, sources)
+
+
+def _said(content: Content) -> str:
+    structure = json.loads(content.structure)
+    if structure == "array":
+        return "one without a name"
+    return (
+        f"a {structure}" if isinstance(structure, str) else "a tree, plain values or sparse arrays"
+    )
+
+
+def _checked(metadata: object) -> dict[str, str]:
+    if not metadata:
+        return {}
+    if not hasattr(metadata, "items"):
+        raise TypeError(f"metadata is a dict of str, not {described(metadata)}")
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(
+                f"metadata[{clip(repr(key))}] is {described(value)}: safetensors files hold str "
+                "only; use str(...) or json.dumps(...)"
+            )
+        try:
+            f"{key}{value}".encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"metadata[{clip(repr(key))}] holds a lone surrogate") from None
+    return dict(sorted(metadata.items()))
+
+
+def _packed(content: Content, number: int) -> bytes:
+    """Return items of four bits two in a byte."""
+    if content.sources is not None and number in content.sources:
+        array = content.sources.ordered("C").fetch([number])[0]
+    else:
+        array = np.ascontiguousarray(content.arrays[number])
+    items = array.reshape(-1).view(np.uint8)
+    if items.size % 2:
+        raise ValueError(
+            f"{quote(content.names[number])}: safetensors packs two float4 items into a byte, and "
+            f"{items.size} are odd"
+        )
+    pairs: np.ndarray[Any, Any] = (items[0::2] & 15) | (items[1::2] << 4)
+    return pairs.tobytes()
