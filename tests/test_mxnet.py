@@ -263,7 +263,7 @@ def test_a_name_that_is_not_utf8_is_an_error_that_says_encoding(tmp_path: Path) 
     assert list(mxio.load(path, encoding="latin-1")) == ["w", "grüße"]
     with mxio.open(path, encoding="latin-1") as file:
         assert np.array_equal(file["grüße"].read(), X)
-    with pytest.raises(LookupError):
+    with pytest.raises(ValueError, match="no such"):
         mxio.load(path, encoding="no such")
 
 
@@ -408,6 +408,12 @@ def test_arrays_without_dimensions_and_items_are_written_as_version_3(tmp_path: 
     assert (tmp_path / "f").read_bytes() == data
     got = mxio.load(tmp_path / "f")
     assert (got["s"].shape, got["s"][()], got["z"].shape) == ((), 2.5, (2, 0, 3))
+
+
+def test_arrays_without_dimensions_are_written_as_mxnet_1_9_does(tmp_path: Path) -> None:
+    """MXNet cannot read them, but these are its bytes."""
+    mxio.save(tmp_path / "f", [np.array(5, np.float32)], format="mxnet")
+    assert (tmp_path / "f").read_bytes() == bytes_of("1.9.1/zero_dim.params")
 
 
 def test_sparse_arrays_are_written_as_mxnet_does(tmp_path: Path) -> None:
