@@ -643,7 +643,8 @@ cdef class File:
             return
         mxio_entry_segment(index._index, &entry, cnp.PyArray_DATA(into), &segment)
         segment.offset += first * entry.chunk_nbytes
-        segment.checksums += first
+        if segment.checksums != NULL:
+            segment.checksums += first
         segment.nbytes = min(n * entry.chunk_nbytes, entry.nbytes - first * entry.chunk_nbytes)
         if cnp.PyArray_NBYTES(into) < <cnp.npy_intp>segment.nbytes:
             raise SystemError("a buffer is shorter than the chunks to read")
@@ -659,7 +660,8 @@ cdef class File:
             return
         mxio_entry_segment(index._index, &entry, NULL, &segment)
         segment.offset += first * entry.chunk_nbytes
-        segment.checksums += first
+        if segment.checksums != NULL:
+            segment.checksums += first
         segment.nbytes -= first * entry.chunk_nbytes
         self._read(&segment, 1, 0, threads, index)
 
@@ -879,6 +881,7 @@ cdef class Plan:
             if isinstance(item, bytes):
                 self._numbers[n] = MXIO_NOWHERE
                 segment.mem = PyBytes_AS_STRING(item)
+                segment.strided = NULL
                 segment.nbytes = len(item)
             else:
                 number = item

@@ -31,11 +31,12 @@ CEILINGS = {"_core.pyx": 1300}
 LEVELS: list[list[str]] = [
     ["errors", "context"],
     ["_core"],
-    ["_dtype", "_index", "_sparse", "_tree"],
+    ["_dtype", "_index", "_sparse", "_tree", "_unpickle"],
     ["_host", "_source"],
     ["formats.native", "formats.mxnet", "formats.safetensors", "formats"],
     ["_lazy", "_stream", "_reader", "_file", "_copy"],
     ["nd.ndarray", "nd.random", "nd"],
+    ["states", "model"],
     ["", "cli", "__main__"],
 ]
 # Formats know bytes and Index, not the files they come from.
