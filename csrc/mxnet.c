@@ -350,6 +350,10 @@ static mxio_status scan_list(scanner *s, int scalars, mxio_err *err) {
     if (n_records > (s->w.file_nbytes - LIST_NBYTES) / 4) {
         return fail_at(s, 16, "it says that it has more arrays than fit", err);
     }
+    /* No more than a fraction of the file, however many it claims. */
+    TRY(mxio_growing_reserve(&s->g,
+                             min_u64(n_records, s->w.file_nbytes / 256),
+                             err));
     for (uint64_t i = 0; i < n_records; i++) {
         s->record = i;
         TRY(record_any(s, err));

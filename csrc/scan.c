@@ -143,6 +143,11 @@ mxio_status mxio_growing_part(growing *g, const mxio_part *part,
     return MXIO_OK;
 }
 
+mxio_status mxio_growing_reserve(growing *g, uint64_t more, mxio_err *err) {
+    GROW(g, parts, n_parts, more, parts);
+    return MXIO_OK;
+}
+
 mxio_status mxio_growing_dim(growing *g, uint64_t dim, mxio_err *err) {
     GROW(g, dims, n_dims, 1, dims);
     g->scan->dims[g->scan->n_dims++] = dim;
@@ -215,6 +220,7 @@ static int number_names(uint64_t n, uint8_t **names, uint64_t *ends) {
     return 1;
 }
 
+/* stored: where they differ from nbytes, else untouched. */
 static mxio_status fill_entries(const mxio_scan *scan, const uint8_t *names,
                                 const uint64_t *ends, mxio_entry *entries,
                                 uint64_t *stored, mxio_err *err) {
@@ -238,54 +244,73 @@ static mxio_status fill_entries(const mxio_scan *scan, const uint8_t *names,
         entry->offset = part->offset;
         entry->dtype = part->dtype;
         entry->order = MXIO_ORDER_C;
-        stored[i] = part->stored_nbytes;
+        if (stored != NULL) {
+            stored[i] = part->stored_nbytes;
+        }
     }
     return MXIO_OK;
+}
+
+static int is_encoded(const mxio_scan *scan) {
+    for (uint64_t i = 0; i < scan->n_parts; i++) {
+        if (scan->parts[i].stored_nbytes != scan->parts[i].nbytes) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static mxio_status index_of(const mxio_scan *scan, mxio_content *content,
+                            const uint8_t *names, const uint64_t *ends,
+                            uint64_t file_nbytes, mxio_index **out,
+                            mxio_err *err) {
+    uint64_t *stored = NULL;
+    mxio_status status;
+    if (is_encoded(scan)
+        && (stored = malloc((size_t)scan->n_parts * sizeof *stored)) == NULL) {
+        return no_memory(err);
+    }
+    content->n_entries = scan->n_parts;
+    content->dtypes = scan->dtypes;
+    content->n_dtypes = scan->n_dtypes;
+    status = fill_entries(scan, names, ends, content->entries, stored, err);
+    if (status == MXIO_OK) {
+        status = mxio_index_foreign(content, stored, file_nbytes, out, err);
+    }
+    free(stored);
+    return status;
 }
 
 mxio_status mxio_scan_index(const mxio_scan *scan, const char *structure,
                             uint64_t structure_nbytes, uint64_t file_nbytes,
                             mxio_index **out, mxio_err *err) {
     const uint64_t n = scan->n_parts;
-    const uint8_t *names = scan->strings;
     mxio_content content = {0};
     uint8_t *numbers = NULL;
-    uint64_t *stored, *ends;
+    uint64_t *ends = NULL;
     mxio_status status;
     if (scan->n_names != 0 && scan->n_names != n) {
         FAIL(err, MXIO_INVALID, MXIO_NOWHERE, MXIO_NOWHERE,
              "the names are not those of the parts");
     }
-    if (n >= SIZE_MAX / sizeof *content.entries) {
+    if (n >= SIZE_MAX / sizeof *content.entries
+        || (content.entries = calloc((size_t)n + 1, sizeof *content.entries))
+               == NULL) {
         return no_memory(err);
     }
-    content.entries = calloc((size_t)n + 1, sizeof *content.entries);
-    stored = malloc(((size_t)n + 1) * sizeof *stored);
-    ends = malloc(((size_t)n + 1) * sizeof *ends);
-    if (content.entries == NULL || stored == NULL || ends == NULL) {
-        status = no_memory(err);
-    } else if (scan->n_names == 0 && n > 0 && !number_names(n, &numbers, ends)) {
+    content.structure = structure;
+    content.structure_nbytes = structure_nbytes;
+    if (scan->n_names != 0 || n == 0) {
+        status = index_of(scan, &content, scan->strings, scan->name_ends,
+                          file_nbytes, out, err);
+    } else if ((ends = malloc((size_t)n * sizeof *ends)) == NULL
+               || !number_names(n, &numbers, ends)) {
         status = no_memory(err);
     } else {
-        if (scan->n_names != 0) {
-            memcpy(ends, scan->name_ends, (size_t)n * sizeof *ends);
-        } else {
-            names = numbers;
-        }
-        content.n_entries = n;
-        content.dtypes = scan->dtypes;
-        content.n_dtypes = scan->n_dtypes;
-        content.structure = structure;
-        content.structure_nbytes = structure_nbytes;
-        status = fill_entries(scan, names, ends, content.entries, stored,
-                              err);
-        if (status == MXIO_OK) {
-            status = mxio_index_foreign(&content, stored, file_nbytes, out,
-                                        err);
-        }
+        status = index_of(scan, &content, numbers, ends, file_nbytes, out,
+                          err);
     }
     free(content.entries);
-    free(stored);
     free(ends);
     free(numbers);
     return status;

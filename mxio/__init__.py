@@ -17,6 +17,7 @@ from mxio._file import dumps, load, loads, open, save, verify
 from mxio._index import Entry, Index
 from mxio._lazy import LazyArray
 from mxio._reader import Damage, Reader
+from mxio._sparse import SparseArray
 from mxio.context import Context, cpu, cpu_pinned, current_context, gpu
 from mxio.errors import (
     ChecksumError,
@@ -39,6 +40,7 @@ __all__ = [
     "LazyArray",
     "MXIOError",
     "Reader",
+    "SparseArray",
     "UnsupportedError",
     "__version__",
     "copy",
@@ -48,7 +50,9 @@ __all__ = [
     "dumps",
     "gpu",
     "load",
+    "load_states",
     "loads",
+    "model",
     "nd",
     "open",
     "random",
@@ -59,10 +63,19 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> object:
-    # MXNet's vocabulary is imported when it is used: not everyone comes from there.
-    if name in ("nd", "random"):
-        import mxio.nd as nd
+# Imported when they are used: not everyone comes from MXNet.
+_LATER = {
+    "load_states": "mxio.states",
+    "model": "mxio.model",
+    "nd": "mxio.nd",
+    "random": "mxio.nd.random",
+}
 
-        return nd if name == "nd" else nd.random
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        import importlib
+
+        module = importlib.import_module(_LATER[name])
+        return getattr(module, name, module)
     raise AttributeError(f"module 'mxio' has no attribute {name!r}")

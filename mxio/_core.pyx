@@ -643,7 +643,7 @@ cdef class File:
             return
         mxio_entry_segment(index._index, &entry, cnp.PyArray_DATA(into), &segment)
         segment.offset += first * entry.chunk_nbytes
-        if segment.checksums != NULL:
+        if segment.checksums != NULL:  # a foreign file has none
             segment.checksums += first
         segment.nbytes = min(n * entry.chunk_nbytes, entry.nbytes - first * entry.chunk_nbytes)
         if cnp.PyArray_NBYTES(into) < <cnp.npy_intp>segment.nbytes:
@@ -660,7 +660,7 @@ cdef class File:
             return
         mxio_entry_segment(index._index, &entry, NULL, &segment)
         segment.offset += first * entry.chunk_nbytes
-        if segment.checksums != NULL:
+        if segment.checksums != NULL:  # a foreign file has none
             segment.checksums += first
         segment.nbytes -= first * entry.chunk_nbytes
         self._read(&segment, 1, 0, threads, index)

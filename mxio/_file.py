@@ -33,7 +33,7 @@ def prepare(
     arrays: object, metadata: Mapping[str, Any] | None, progress: Progress | None = None
 ) -> Content:
     """Say no to everything that cannot be saved, or decide how each leaf is."""
-    names, leaves, structure = _tree.flatten(arrays, _is_arraylike)
+    names, leaves, structure = _tree.flatten(arrays, _is_arraylike, _host.to_sparse)
     hosts: list[np.ndarray[Any, Any]] = []
     dtypes: list[str] = []
     lazy: dict[int, LazyArray | Cast] = {}
@@ -101,13 +101,14 @@ def save(
         read twice.
     arrays : array, list, tuple, dict or a tree of them
         Leaves are anything array-like (NumPy, PyTorch on the CPU, JAX, …) in any
-        memory layout, and bool, int, float, str, bytes, None. Keys are str, int,
-        bool or None. What comes back is of plain types: subclasses of list, dict,
-        int and the like as list, dict, int; arrays as numpy.ndarray in this
-        machine's byte order; NumPy scalars as arrays without dimensions (save
-        ``x.item()`` for a plain number). Lazy arrays of `mxio.open` are brought over
-        piece by piece. Another thread that changes an array meanwhile makes the
-        file fail its checksums.
+        memory layout, sparse arrays (`SparseArray`, SciPy's csr, MXNet's), and bool,
+        int, float, str, bytes, None. Keys are str, int, bool or None. What comes back
+        is of plain types: subclasses of list, dict, int and the like as list, dict,
+        int; arrays as numpy.ndarray in this machine's byte order; sparse arrays as
+        SparseArray; NumPy scalars as arrays without dimensions (save ``x.item()`` for
+        a plain number). Lazy arrays of `mxio.open` are brought over piece by piece.
+        Another thread that changes an array meanwhile makes the file fail its
+        checksums.
     format : {'mxio', 'mxnet', 'safetensors', 'npz', 'npy'}, optional
         mxio's own format if None. The others say less, and what they cannot say is
         refused: plain values and nested containers, some dtypes, most metadata.

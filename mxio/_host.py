@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from mxio import _dtype
+from mxio._sparse import PARTS, SparseArray
 from mxio.errors import described, quote
 
-__all__ = ["is_arraylike", "to_host"]
+__all__ = ["is_arraylike", "to_host", "to_sparse"]
 
 Array = np.ndarray[Any, Any]
 
@@ -60,6 +61,40 @@ def to_host(obj: object, name: str) -> tuple[Array, str]:
     except TypeError as exc:
         at = quote(name) if name else "the array"
         raise TypeError(f"{at}: {exc}") from exc.__cause__
+
+
+def to_sparse(obj: Any) -> SparseArray | None:
+    """Return the sparse array that an object is: SciPy's csr, MXNet's csr and row_sparse.
+
+    None for all else, also for what is sparse in another way. The parts are those of the
+    object, for `to_host`.
+
+    Raises
+    ------
+    TypeError
+        The object calls itself so, and has no such parts.
+    """
+    if isinstance(obj, SparseArray):
+        return obj
+    if isinstance(obj, type):
+        return None
+    words = (_get(obj, "format"), _get(obj, "stype"))  # SciPy's, MXNet's
+    stype = next((word for word in words if isinstance(word, str) and word in PARTS), None)
+    if stype is None or (stype == "csr" and _get(obj, "ndim") == 1):  # SciPy has such
+        return None
+    if not all(_has(obj, part) for part in (*PARTS[stype], "shape")):
+        return None
+    try:
+        parts = {part: getattr(obj, part) for part in PARTS[stype]}
+        if isinstance(parts.get("indptr"), np.ndarray):  # SciPy's may have room behind the last
+            n_items = max(0, int(parts["indptr"][-1]))
+            for part in ("data", "indices"):
+                parts[part] = parts[part][:n_items]
+        return SparseArray(stype, obj.shape, **parts)
+    except MemoryError:
+        raise
+    except Exception as exc:
+        raise TypeError(f"its parts are not those of a {stype} array: {exc}") from exc
 
 
 def _host(obj: Any) -> tuple[Array, str]:
@@ -163,6 +198,13 @@ def _has(obj: object, protocol: str) -> bool:
         return hasattr(obj, protocol)
     except Exception:  # there, and broken: `to_host` says how
         return True
+
+
+def _get(obj: object, name: str) -> object:
+    try:
+        return getattr(obj, name, None)
+    except Exception:
+        return None
 
 
 def _has_buffer(obj: Any) -> bool:

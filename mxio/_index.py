@@ -65,15 +65,18 @@ class Codec(Protocol):
     """How an entry is had whose bytes do not lie in the file as they are.
 
     Also for an entry that only a whole read can check. Attributes: `plain` says that
-    the bytes do lie at the entry's offset as they are, so that `read` is only needed
+    the bytes do lie at the entry's offset as they are, so that `pieces` is only needed
     to check them.
     """
 
     @property
     def plain(self) -> bool: ...
 
-    def read(self, file: _core.File, entry: Entry, into: Array, verify: bool) -> None:
-        """Fill `into`, contiguous uint8, with the entry's bytes in its stored order."""
+    def pieces(self, file: _core.File, entry: Entry, verify: bool) -> Iterator[bytes]:
+        """Give the entry's bytes in its stored order, a few MiB at a time.
+
+        What is wrong with them may be known only behind the last piece.
+        """
 
 
 class Sources(Protocol):
@@ -261,9 +264,16 @@ class Index(Mapping[str, Entry]):
         last = self._decoded
         if last is None or last[0] != entry.number:
             into = np.empty(entry.nbytes, np.uint8)
-            self.codecs[entry.number].read(file, entry, into, verify)
+            self.decode(file, entry, into, verify)
             last = self._decoded = entry.number, into
         return last[1]
+
+    def decode(self, file: _core.File, entry: Entry, into: Array, verify: bool) -> None:
+        """Fill `into`, contiguous uint8, with the bytes of an entry that has a codec."""
+        at = 0
+        for piece in self.codecs[entry.number].pieces(file, entry, verify):
+            into[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+            at += len(piece)
 
     def _hint(self, name: str) -> str:
         if not len(self):

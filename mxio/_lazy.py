@@ -48,7 +48,7 @@ def read_entries(
     for n in coded:
         entry = index.entry(n)
         found[n] = np.empty(entry.shape, index.dtype(entry), entry.order)  # type: ignore[call-overload]
-        codecs[n].read(file, entry, _bytes_of(found[n]), verify)
+        index.decode(file, entry, _bytes_of(found[n]), verify)
     return [native_order(found[n]) for n in numbers]
 
 
@@ -96,6 +96,12 @@ class LazyArray:
         """The same for two names of one array in one file."""
         first = self._entry.alias_of
         return id(self._index), self._entry.number if first is None else first
+
+    @property
+    def _is_encoded(self) -> bool:
+        """Whether the bytes have to come through a codec."""
+        codec = self._index.codecs.get(self._entry.number)
+        return codec is not None and (self._verify or not codec.plain)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -200,10 +206,9 @@ class LazyArray:
 
     def _read_bytes(self, start: int, stop: int, into: Array) -> None:
         """Fill `into`, contiguous uint8, with the bytes [start, stop) of the entry."""
-        codec = self._index.codecs.get(self._entry.number)
-        if codec is not None and (self._verify or not codec.plain):
+        if self._is_encoded:
             if stop - start == self._entry.nbytes:
-                codec.read(self._file, self._entry, into, self._verify)
+                self._index.decode(self._file, self._entry, into, self._verify)
             else:
                 into[...] = self._index.decoded(self._file, self._entry, self._verify)[start:stop]
             return

@@ -178,8 +178,8 @@ class Reader(Mapping[str, LazyArray]):
         handle = self.index.handle
         total = self._file.nbytes
         try:
-            names = self.index.names()
-            _tree.unflatten(self.index.structure, names, names)
+            entries = [self.index.entry(number) for number in range(len(self.index))]
+            _tree.unflatten(self.index.structure, self.index.names(), entries)
         except (FormatError, UnsupportedError) as error:
             yield Damage(None, None, None, 0, f"{self._file.name}: {error}")
         try:
@@ -191,9 +191,10 @@ class Reader(Mapping[str, LazyArray]):
         for number, codec in self.index.codecs.items():
             entry = self.index.entry(number)
             try:
-                codec.read(self._file, entry, np.empty(entry.nbytes, np.uint8), True)
-            except ChecksumError as error:
-                yield Damage(entry.name, error.chunk, error.offset, entry.stored_nbytes, str(error))
+                for _ in codec.pieces(self._file, entry, True):
+                    pass
+            except FormatError as error:
+                yield Damage(entry.name, None, error.offset, entry.stored_nbytes, str(error))
         offset = 0
         while True:
             try:

@@ -89,6 +89,7 @@ class Streams:
         self._done = 0
         self._total = sum(map(_nbytes, leaves.values()))
         self._turned: tuple[int, Array] | None = None
+        self._encoded: _Encoded | None = None
 
     def __contains__(self, number: object) -> bool:
         return number in self._leaves
@@ -136,15 +137,34 @@ class Streams:
         array = leaf if isinstance(leaf, LazyArray) else leaf.array
         turn = self._order == "C" and array._entry.order == "F"
         if isinstance(leaf, LazyArray) and not turn and array._index.is_native:
-            array._read_bytes(start, start + len(out), out)
+            self._read(number, array, start, out)
             return
         # By whole items: those at both ends may be cut by the piece.
         item = _memory_dtype(leaf).itemsize
         first, last = start // item, -(-(start + len(out)) // item)
-        items = self._turn(number, array, first, last) if turn else _run(array, first, last)
+        if turn:
+            items = self._turn(number, array, first, last)
+        else:
+            items = self._run(number, array, first, last)
         if isinstance(leaf, Cast):
             items = items.astype(leaf.dtype)
         out[...] = items.view(np.uint8)[start - first * item :][: len(out)]
+
+    def _read(self, number: int, array: LazyArray, start: int, out: Array) -> None:
+        """Fill `out` with bytes as they are stored; those of a codec come one after another."""
+        if not array._is_encoded:
+            array._read_bytes(start, start + len(out), out)
+            return
+        if self._encoded is None or self._encoded.number != number or not self._encoded.has(start):
+            self._encoded = _Encoded(number, array)
+        self._encoded.take(start, out)
+
+    def _run(self, number: int, array: LazyArray, first: int, last: int) -> Array:
+        """Return the items [first, last), counted as they are stored, in native byte order."""
+        dtype = array._index.dtype(array._entry)
+        items: Array = np.empty(last - first, dtype)
+        self._read(number, array, first * dtype.itemsize, items.view(np.uint8))
+        return items.astype(array.dtype, copy=False)
 
     def _turn(self, number: int, array: LazyArray, first: int, last: int) -> Array:
         """Return the items [first, last), counted in C order, of an array in Fortran order."""
@@ -166,12 +186,37 @@ def _whole(array: LazyArray) -> Array:
     return bits if array._index.is_native else array.read()
 
 
-def _run(array: LazyArray, first: int, last: int) -> Array:
-    """Return the items [first, last), counted as they are stored, in native byte order."""
-    dtype = array._index.dtype(array._entry)
-    items: Array = np.empty(last - first, dtype)
-    array._read_bytes(first * dtype.itemsize, last * dtype.itemsize, items.view(np.uint8))
-    return items.astype(array.dtype, copy=False)
+class _Encoded:
+    """The bytes of an entry that has a codec, taken from its start on."""
+
+    def __init__(self, number: int, array: LazyArray) -> None:
+        self.number = number
+        codec = array._index.codecs[array._entry.number]
+        self._pieces = codec.pieces(array._file, array._entry, array._verify)
+        self._piece = b""
+        self._at = 0  # of the first byte of the piece
+        self._nbytes = array.nbytes
+
+    def has(self, start: int) -> bool:
+        """Say whether the bytes from `start` on are still to come."""
+        return start >= self._at
+
+    def take(self, start: int, out: Array) -> None:
+        """Fill `out` with the bytes from `start` on."""
+        filled = 0
+        while filled < len(out):
+            begin = start + filled - self._at
+            if begin < len(self._piece):
+                part = self._piece[begin : begin + len(out) - filled]
+                out[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
+                filled += len(part)
+            else:
+                self._at += len(self._piece)
+                self._piece = next(self._pieces)
+        if start + len(out) == self._nbytes:
+            # The codec compares its checksum behind the last piece.
+            for _ in self._pieces:
+                pass
 
 
 def _strips(

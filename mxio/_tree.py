@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from mxio._sparse import PARTS, SparseArray
 from mxio.errors import FormatError, UnsupportedError, clip, described, quote
 
 __all__ = ["JSON", "decode_metadata", "encode_metadata", "flatten", "unflatten"]
@@ -37,7 +38,8 @@ _MAX_NAME_NBYTES = 65_535  # never change
 _MAX_DIGITS = 4300  # of an int in decimal: what every Python converts without being told to
 _TOO_LARGE = 10**_MAX_DIGITS
 _EXACT = 2**53  # ints of smaller magnitude are JSON numbers; never change
-_BRACKETS = 3 * _MAX_DEPTH + 2  # {"tree":{"dict":[[key,…]]}} and a leaf or a key in braces
+_BRACKETS = 3 * _MAX_DEPTH + 3  # {"tree":{"dict":[[key,…]]}} and a leaf like {"csr":[2,3]}
+_MAX_DIM = 2**63 - 1  # of a sparse array; never change
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)  # linear, unterminated or not
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as int8: one deeper, one less deep
@@ -56,23 +58,27 @@ _KINDS: dict[type, str] = {
     list: "list",
     tuple: "tuple",
     dict: "dict",
+    SparseArray: "sparse",
 }
 _KEY_TYPES = {str, int, bool, NoneType}
-_WORDS = {"tree", "int", "float", "str", "bytes", "list", "tuple", "dict"}
+_WORDS = {"tree", "int", "float", "str", "bytes", "list", "tuple", "dict", *PARTS}
 
 
 # ---- what was saved → names, arrays, structure -----------------------------------------------
 
 
 def flatten(
-    obj: object, is_leaf: Callable[[object], bool]
+    obj: object,
+    is_leaf: Callable[[object], bool],
+    to_sparse: Callable[[object], SparseArray | None] = lambda obj: None,
 ) -> tuple[list[str], list[object], bytes]:
     """Return the names of the arrays, the arrays in the same order, and the structure.
 
-    `is_leaf` says what is an array besides NumPy's; it is not asked about plain values and
-    containers.
+    `is_leaf` says what is an array besides NumPy's; `to_sparse` gives the sparse array that
+    an object of another library is, or None. Neither is asked about plain values and
+    containers. A sparse array is its parts here.
     """
-    walk = _Walk(is_leaf)
+    walk = _Walk(is_leaf, to_sparse)
     kind = walk.kind(obj)
     if kind == "array":
         return [""], [obj], b'"array"'
@@ -95,10 +101,15 @@ def flatten(
 class _Walk:
     """One walk through what is saved: the arrays met, and what becomes of the types met."""
 
-    def __init__(self, is_leaf: Callable[[object], bool]) -> None:
+    def __init__(
+        self,
+        is_leaf: Callable[[object], bool],
+        to_sparse: Callable[[object], SparseArray | None],
+    ) -> None:
         self.names: list[str] = []
         self.arrays: list[object] = []
         self._is_leaf = is_leaf
+        self._to_sparse = to_sparse
         self._kinds = dict(_KINDS)
 
     def kind(self, value: object) -> str | None:
@@ -122,6 +133,14 @@ class _Walk:
             self.names.append(path)
             self.arrays.append(value)
             return "array"
+        if kind == "sparse":
+            sparse = self._sparse(value, path)
+            if sparse is not None:
+                for part, array in sparse.parts.items():
+                    self.names.append(f"{path}/{part}" if depth else part)
+                    self.arrays.append(array)
+                return {sparse.stype: [*sparse.shape]}
+            kind = None  # some of its type are, this one is not
         if kind is None:
             raise TypeError(f"{_at(path)}cannot save {described(value)}; {_remedy(value)}")
         if kind not in ("list", "tuple", "dict"):
@@ -148,8 +167,25 @@ class _Walk:
         if isinstance(value, tuple):
             return None if hasattr(value, "_fields") else "tuple"
         if isinstance(value, Mapping):
-            return "dict"
+            return None if hasattr(value, "tocsr") else "dict"  # SciPy has a sparse one
+        if self._may_be_sparse(value):
+            return "sparse"
         return "array" if self._is_leaf(value) else None
+
+    def _may_be_sparse(self, value: object) -> bool:
+        try:
+            return isinstance(value, SparseArray) or self._to_sparse(value) is not None
+        except TypeError:
+            return True  # `_sparse` says so, and where
+
+    def _sparse(self, value: object, path: str) -> SparseArray | None:
+        if isinstance(value, SparseArray):
+            return value
+        try:
+            return self._to_sparse(value)
+        except TypeError as exc:
+            message = f"{_at(path)}cannot save {described(value)}: {exc}"
+            raise TypeError(message) from exc.__cause__
 
 
 def _keys_and_items(container: Any, path: str) -> tuple[Sequence[Any], list[object]]:
@@ -250,8 +286,9 @@ def _remedy(value: object) -> str:
         return "use .state_dict()"
     if hasattr(value, "bit_generator"):  # numpy.random.Generator
         return "use .bit_generator.state"
-    if hasattr(value, "toarray"):  # scipy.sparse
-        return "use .toarray(), or save its arrays one by one"
+    if hasattr(value, "toarray") and not isinstance(value, type):  # scipy.sparse
+        matrix = hasattr(value, "tocsr") and getattr(value, "ndim", 2) == 2
+        return "use .tocsr()" if matrix else "use .toarray()"
     return next(remedy for types, remedy in _REMEDIES if isinstance(value, types))
 
 
@@ -301,6 +338,8 @@ class _Build:
         if node == "array":
             return self._take(path)
         word, content = _only(node, path) if type(node) is dict else ("", None)
+        if word in PARTS:
+            return self._sparse(word, content, f"{path}/" if depth else "")
         if word not in ("list", "tuple", "dict"):
             return _plain_value(node, word, content, path)
         if depth == _MAX_DEPTH:
@@ -320,6 +359,20 @@ class _Build:
                 raise _bad(path, "a dict with equal keys")
             saved[key] = self.value(pair[1], f"{prefix}{key}", depth + 1)
         return saved
+
+    def _sparse(self, stype: str, shape: Any, prefix: str) -> object:
+        path = prefix.removesuffix("/")
+        if type(shape) is not list or not all(
+            type(dim) is int and 0 <= dim <= _MAX_DIM for dim in shape
+        ):
+            raise _bad(path, f"a {stype!r} without a shape")
+        parts = {part: self._take(prefix + part) for part in PARTS[stype]}
+        if not all(hasattr(array, "shape") for array in parts.values()):
+            return parts  # of something that stands for arrays, which has nothing to judge
+        try:
+            return SparseArray(stype, shape, **parts)
+        except ValueError as exc:
+            raise _bad(path, f"a {stype} array that is none: {exc}") from None
 
     def _take(self, path: str) -> object:
         number = self.taken

@@ -32,6 +32,7 @@ HEADER = struct.Struct("<10QI44s")  # section 3.1
 ENTRY = struct.Struct("<7QIHBB")  # section 3.2
 DTYPE = struct.Struct("<QII")  # section 3.4
 SLOTS = (0, 2048)
+PARTS = {"csr": ("data", "indptr", "indices"), "row_sparse": ("data", "indices")}  # section 3.7
 FIXED = dict.fromkeys(("bool", "int8", "uint8"), 8)
 FIXED |= {f"{kind}{bits}": bits for kind in ("int", "uint", "float") for bits in (16, 32, 64)}
 FIXED |= {"complex64": 64, "complex128": 128, "bfloat16": 16}
@@ -76,6 +77,15 @@ class Entry:
     dtype: str = ""
     shape: tuple[int, ...] = ()
     value: Any = b""
+
+
+@dataclass
+class Sparse:
+    """A sparse array, section 3.7."""
+
+    stype: str
+    shape: tuple[int, ...]
+    parts: dict[str, Any]  # in the order of the file
 
 
 @dataclass
@@ -340,21 +350,37 @@ def _rebuild(structure: Any, entries: list[Entry], at: int) -> Any:
         need(key is None or isinstance(key, str | int), "a key of a dict", at)
         return small(key)
 
+    def take(path: tuple[Any, ...]) -> Entry:
+        entry = next(rest, None)
+        if entry is None:
+            raise Invalid("more arrays than entries", at)
+        try:
+            need(entry.name == "/".join(map(str, path)), "a name is not its path", at)
+        except ValueError:  # Python's limit
+            raise Invalid("an int of more than 4300 digits in a path", at) from None
+        return entry
+
+    def sparse(stype: str, shape: list[Any], path: tuple[Any, ...]) -> Sparse:
+        for dim in shape:
+            need(type(dim) is int and 0 <= dim < 1 << 63, "a dim of a sparse array", at)
+        need(len(shape) == 2 if stype == "csr" else shape, "the dims of a sparse array", at)
+        parts = {part: take((*path, part)) for part in PARTS[stype]}
+        data, indices = parts["data"].shape, parts["indices"].shape
+        need(data and data[:1] == indices, "as many indices as items", at)
+        if stype == "csr":
+            need(len(data) == len(parts["indptr"].shape) == 1, "parts of one dim", at)
+        else:
+            need(data[1:] == tuple(shape[1:]), "the shape of a row", at)
+        return Sparse(stype, tuple(shape), {part: e.value for part, e in parts.items()})
+
     def build(node: Any, path: tuple[Any, ...]) -> Any:
         if node == "array":
-            entry = next(rest, None)
-            if entry is None:
-                raise Invalid("more arrays than entries", at)
-            try:
-                need(entry.name == "/".join(map(str, path)), "a name is not its path", at)
-            except ValueError:  # Python's limit
-                raise Invalid("an int of more than 4300 digits in a path", at) from None
-            return entry.value
+            return take(path).value
         if node is None or isinstance(node, int | float):
             return small(node)
         need(isinstance(node, dict) and node, "no node", at)
         for key in node:
-            if key not in ("int", "float", "str", "bytes", "list", "tuple", "dict"):
+            if key not in ("int", "float", "str", "bytes", "list", "tuple", "dict", *PARTS):
                 raise Unsupported(f"node {key!r}")
         need(len(node) == 1, "a node with several keys", at)
         ((key, value),) = node.items()
@@ -375,6 +401,8 @@ def _rebuild(structure: Any, entries: list[Entry], at: int) -> Any:
             return raw
         if key == "str":
             return value
+        if key in PARTS:
+            return sparse(key, value, path)
         need(len(path) < 100, "containers nested more than 100 deep", at)
         if key != "dict":
             items = [build(item, (*path, n)) for n, item in enumerate(value)]
@@ -419,6 +447,8 @@ def same(a: Any, b: Any) -> bool:
     """Whether two saved objects are equal bit by bit: types, order of keys, dtypes, NaNs."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+    if getattr(a, "stype", None) and getattr(b, "stype", None):  # Sparse, or what the library has
+        return (a.stype, a.shape) == (b.stype, b.shape) and same(a.parts, b.parts)
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):

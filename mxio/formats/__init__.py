@@ -16,11 +16,11 @@ from typing import Any
 from mxio import _core
 from mxio._index import Content
 from mxio.errors import FormatError
-from mxio.formats import mxnet, native, safetensors
+from mxio.formats import mxnet, native, npy, npz, safetensors
 
 __all__ = ["FORMATS", "detect", "plan"]
 
-FORMATS: tuple[ModuleType, ...] = (native, mxnet, safetensors)
+FORMATS: tuple[ModuleType, ...] = (native, mxnet, safetensors, npz, npy)
 
 
 def detect(file: _core.File, encoding: str | None) -> ModuleType:
@@ -28,10 +28,10 @@ def detect(file: _core.File, encoding: str | None) -> ModuleType:
     head = file.get(0, min(file.nbytes, native.HEAD_NBYTES))
     for module in FORMATS:
         if module.probe(head):
-            if encoding is not None and module is not mxnet:
+            if encoding is not None and module not in (mxnet, npz):
                 raise ValueError(
-                    f"encoding= is for the names in MXNet's files; {file.name} is a file of "
-                    f"format {module.NAME!r}, whose names are Unicode"
+                    f"encoding= is for the names in files of MXNet and in zips; {file.name} is a "
+                    f"file of format {module.NAME!r}, whose names are Unicode"
                 )
             return module
     if not head:

@@ -1,12 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``mxio``: what the library does, from a shell.
-
-Results go to stdout, errors to stderr as one sentence. The exit status is 0; 1 if what
-was looked at is not as it should be; 2 if the command could not be carried out; 130
-after Ctrl-C; 141 if nobody reads stdout any more, about which nothing is said. Each
-command is a parser in `_parser` and a function that returns the status. Nothing here may
-know more about files than the library does.
-"""
+"""``mxio tutorial``: saving and loading step by step, each step really run and checked."""
 
 from __future__ import annotations
 
@@ -15,109 +8,19 @@ import ast
 import contextlib
 import io
 import os
-import sys
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import mxio
+from mxio.cli.terminal import Stop, print_json, sentence
 
-__all__ = ["main"]
+__all__ = ["tutorial"]
 
 _WIDTH = 78
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out a command line and return its exit status."""
-    message = ""
-    try:
-        try:
-            return _run(argv)
-        finally:
-            print(end="", flush=True)
-    except KeyboardInterrupt:
-        status = 130
-    except BrokenPipeError:
-        status = 141
-    except _Stop as stop:
-        message, status = str(stop), stop.status
-    except (mxio.MXIOError, OSError) as error:
-        message, status = _sentence(error), 2
-    _give_up_stdout_if_broken()
-    if message:
-        print(f"mxio: {message}", file=sys.stderr)
-    return status
-
-
-class _Stop(Exception):
-    """A command ends early, with a sentence and an exit status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="mxio",
-        description="Named arrays to a file and back: every byte checked, nothing lost.",
-        epilog="mxio COMMAND --help tells more about a command.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"mxio {mxio.__version__}")
-    parser.set_defaults(run=None)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-
-    tutorial = commands.add_parser(
-        "tutorial",
-        help="show saving and loading step by step, each step really run",
-        description="Show how to save and load arrays. The code of each step is shown, then "
-        "run in a temporary folder, and its result is printed and checked. The exit status "
-        "is 1 if a result is not what it should be: the tutorial tests the installation.",
-        allow_abbrev=False,
-    )
-    tutorial.set_defaults(run=_tutorial)
-    return parser
-
-
-def _run(argv: Sequence[str] | None) -> int:
-    parser = _parser()
-    args = parser.parse_args(argv)
-    command: Callable[[argparse.Namespace], int] | None = args.run
-    if command is None:
-        parser.print_help(sys.stderr)
-        return 2
-    return command(args)
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        return where + error.strerror
-    return str(error) or type(error).__name__
-
-
-def _give_up_stdout_if_broken() -> None:
-    """Keep Python from writing, when it exits, what could not be written before."""
-    try:
-        print(end="", flush=True)
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-
-
-# ---- mxio tutorial ---------------------------------------------------------------------------
 
 
 class _Step(NamedTuple):
@@ -258,7 +161,19 @@ for damage in mxio.verify('copy.mxio'):
 )
 
 
-def _tutorial(args: argparse.Namespace) -> int:
+def tutorial(args: argparse.Namespace) -> int:
+    """Carry out ``mxio tutorial``."""
+    if not args.json:
+        _run()
+        return 0
+    # What is shown is of no use to a program; that it went well, step by step, is.
+    with contextlib.redirect_stdout(io.StringIO()):
+        _run()
+    print_json({"version": mxio.__version__, "steps": [step.title for step in _STEPS]})
+    return 0
+
+
+def _run() -> None:
     namespace: dict[str, Any] = {}
     with _in_temporary_folder():
         print(
@@ -272,11 +187,10 @@ def _tutorial(args: argparse.Namespace) -> int:
             print(f"\n\n{title}\n{'-' * len(title)}\n{textwrap.fill(step.why, _WIDTH)}\n")
             wrong = _show_and_run(step, namespace)
             if wrong:
-                raise _Stop(f"{place.lower()} {wrong}", 1)
+                raise Stop(f"{place.lower()} {wrong}", 1)
     print(
         f"\n\nSave, load, names, parts, damage: {len(_STEPS)} steps run and checked. Read on: docs/"
     )
-    return 0
 
 
 @contextlib.contextmanager
@@ -287,7 +201,7 @@ def _in_temporary_folder() -> Iterator[None]:
     try:
         folder = tempfile.TemporaryDirectory(prefix="mxio-tutorial-", dir=parent)
     except OSError as error:
-        raise _Stop(f"no folder can be made in {parent}: {error.strerror}", 2) from error
+        raise Stop(f"no folder can be made in {parent}: {error.strerror}", 2) from error
     with folder:
         try:
             os.chdir(folder.name)
@@ -306,7 +220,7 @@ def _show_and_run(step: _Step, namespace: dict[str, Any]) -> str:
         try:
             printed = _execute(statement, namespace)
         except Exception as error:
-            return f"failed with {type(error).__name__}: {_sentence(error)}"
+            return f"failed with {type(error).__name__}: {sentence(error)}"
         print(textwrap.indent(printed, "    "), end="", flush=True)
         shown += printed
     for expression in step.holds:

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``mxio convert``: the arrays of a file in another format, read back and compared."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from typing import Any
+
+import numpy as np
+
+import mxio
+from mxio import _dtype
+from mxio._diff import is_floating, require_copy
+from mxio._structure import Plain, structure_of
+from mxio.cli.show import select
+from mxio.cli.terminal import (
+    FORMATS,
+    Progress,
+    Stop,
+    plural,
+    print_json,
+    printable,
+    size_of,
+)
+from mxio.errors import quote
+
+__all__ = ["convert"]
+
+_FORMAT_OF = {
+    ".mxio": "mxio",
+    ".params": "mxnet",
+    ".safetensors": "safetensors",
+    ".npz": "npz",
+    ".npy": "npy",
+}
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Carry out ``mxio convert``."""
+    format = args.to or _FORMAT_OF.get(os.path.splitext(args.b)[1].lower())
+    if format is None:
+        raise Stop(f"the ending of {args.b} says no format: use --to {'|'.join(FORMATS)}")
+    dtype = _floating(args.dtype) if args.dtype else None
+    if os.path.exists(args.b) and os.path.samefile(args.a, args.b):
+        raise Stop(f"{args.a} and {args.b} are one file: write to another")
+    with mxio.open(args.a, encoding=args.encoding) as a:
+        plain = structure_of(a.index).plain
+        if not args.only and not args.rename:
+            _require_room(plain, format, args.a)
+        names = select(a.index.names(), args.only, args.a)
+        new = _renamed(names, args.rename)
+        with Progress(f"write {args.b}") as progress:
+            _copy(
+                args.a,
+                args.b,
+                names if args.only else None,
+                rename=new if args.rename else None,
+                dtype=args.dtype,
+                format=format,
+                progress=progress,
+                encoding=args.encoding,
+            )
+        with mxio.open(args.b) as b, Progress(f"compare {args.b}") as progress:
+            pairs = list(new.items())
+            if format == "npy":  # it has no name
+                pairs = [(name, "") for name in names]
+            try:
+                require_copy(a, b, pairs, dtype=dtype, progress=progress)
+            except mxio.FormatError as error:
+                raise Stop(f"{args.b} was written, but must not be used: {error}") from error
+            entries = [b.index.entry(number) for number in range(len(b))]
+            n_left = len(plain) - len(structure_of(b.index).plain)
+    nbytes = sum(entry.nbytes for entry in entries if entry.alias_of is None)
+    found: dict[str, Any] = {
+        "a": args.a,
+        "b": args.b,
+        "format": format,
+        "n_arrays": len(entries),
+        "nbytes": nbytes,
+        "n_plain_left_out": n_left,
+        "renamed": {old: name for old, name in new.items() if old != name},
+    }
+    if args.json:
+        print_json(found)
+        return 0
+    print(
+        f"{printable(args.b)}: {plural(len(entries), 'array')}, {size_of(nbytes)}, {format}; "
+        "read back and compared"
+    )
+    if n_left:
+        print(f"{plural(n_left, 'plain value')} of {printable(args.a)} left out")
+    return 0
+
+
+def _require_room(plain: list[Plain], format: str, path: str) -> None:
+    """Say that a format has no room for plain values; MXNet's has for None."""
+    left = [item for item in plain if format != "mxnet" or item.node != "null"]
+    if left and format != "mxio":
+        some = ", ".join(quote(item.path) for item in left[:3]) + (", …" if left[3:] else "")
+        raise Stop(
+            f"{path} has plain values ({some}), which a file of format {format} cannot hold: "
+            "--only '*' leaves them out"
+        )
+
+
+def _copy(*args: Any, **options: Any) -> None:
+    try:
+        mxio.copy(*args, **options)
+    except TypeError as error:  # a dtype that the format cannot say
+        raise Stop(str(error)) from error
+
+
+def _floating(name: str) -> np.dtype[Any]:
+    bits = _dtype.item_bits(name)
+    found = _dtype.resolve(name, bits) if bits else None
+    if isinstance(found, mxio.UnsupportedError):
+        raise found
+    if found is None or not is_floating(found):
+        known = [row.name for row in _dtype.TABLE if row.name.startswith(("float", "bfloat"))]
+        raise Stop(f"--dtype is one of {', '.join(known)}, not {name!r}")
+    return found
+
+
+def _renamed(names: list[str], rules: list[str]) -> dict[str, str]:
+    """Return the new name of each array, or say why two would have one name."""
+    new = {name: name for name in names}
+    left = list(names)
+    for rule in rules:
+        old, equals, to = rule.partition("=")
+        if not equals or ("*" in to and "*" not in old) or old.count("*") > 1 or to.count("*") > 1:
+            raise Stop(f"--rename takes OLD=NEW with one * in each at most, not {rule!r}")
+        head, star, tail = old.partition("*")
+        pattern = re.compile(re.escape(head) + ("(.*)" if star else "()") + re.escape(tail), re.S)
+        matched = {name: match for name in left if (match := pattern.fullmatch(name))}
+        if not matched:
+            raise Stop(f"--rename {rule!r} matches no array")
+        new.update((name, to.replace("*", match[1])) for name, match in matched.items())
+        left = [name for name in left if name not in matched]
+    taken: dict[str, str] = {}
+    for name, renamed in new.items():
+        if renamed in taken:
+            raise Stop(f"{taken[renamed]!r} and {name!r} would both be named {renamed!r}")
+        taken[renamed] = name
+    return new
