@@ -30,6 +30,8 @@ struct mxio_file {
     char *temporary;     /* its name now; NULL when committed or not created */
     uint8_t *mem;        /* memory: borrowed, stands for offsets from base  */
     uint64_t base;
+    mxio_file **parts;   /* joined: owned; the base of each is its offset   */
+    uint64_t n_parts;
 };
 
 struct mxio_map {
@@ -121,6 +123,42 @@ mxio_status mxio_file_memory(void *mem, uint64_t offset, uint64_t nbytes,
     return MXIO_OK;
 }
 
+mxio_status mxio_file_join(mxio_file *const *parts, uint64_t n,
+                           mxio_file **out, mxio_err *err) {
+    mxio_file *file = file_new();
+    uint64_t at = 0;
+    if (file == NULL || n == 0 || n > SIZE_MAX / sizeof *file->parts
+        || (file->parts = malloc((size_t)n * sizeof *file->parts)) == NULL) {
+        free(file);
+        return fail_io(err, ENOMEM, "out of memory");
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        if (!align_u64(at, MXIO_BASE_NBYTES, &at)
+            || at > INT64_MAX - parts[i]->nbytes) {
+            free(file->parts);
+            free(file);
+            FAIL(err, MXIO_UNSUPPORTED, MXIO_NOWHERE, i,
+                 "the files would exceed 2^63 bytes");
+        }
+        at += parts[i]->nbytes;
+    }
+    at = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        at = ceil_div_u64(at, MXIO_BASE_NBYTES) * MXIO_BASE_NBYTES;
+        file->parts[i] = parts[i];
+        parts[i]->base = at;
+        at += parts[i]->nbytes;
+    }
+    file->n_parts = n;
+    file->nbytes = at;
+    *out = file;
+    return MXIO_OK;
+}
+
+uint64_t mxio_file_base(const mxio_file *file, uint64_t i) {
+    return file->parts[i]->base;
+}
+
 uint64_t mxio_file_nbytes(const mxio_file *file) {
     return file->nbytes;
 }
@@ -170,12 +208,56 @@ mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes,
     return MXIO_OK;
 }
 
+/* The part that holds an offset, or the one before the gap it lies in. */
+static const mxio_file *part_at(const mxio_file *file, uint64_t offset) {
+    uint64_t low = 0, high = file->n_parts;
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+        if (file->parts[middle]->base <= offset) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return file->parts[low];
+}
+
+static mxio_status get_joined(mxio_file *file, uint8_t *mem, uint64_t nbytes,
+                              uint64_t offset, mxio_err *err) {
+    if (offset > file->nbytes || nbytes > file->nbytes - offset) {
+        FAIL(err, MXIO_CORRUPT, file->nbytes, MXIO_NOWHERE,
+             "the file is cut short");
+    }
+    while (nbytes > 0) {
+        const mxio_file *part = part_at(file, offset);
+        const uint64_t start = offset - part->base;
+        uint64_t n;
+        if (start < part->nbytes) {
+            n = min_u64(nbytes, part->nbytes - start);
+            TRY(mxio_file_get((mxio_file *)(uintptr_t)part, mem, n, start,
+                              err));
+        } else { /* the gap behind it */
+            uint64_t end = ceil_div_u64(offset + 1, MXIO_BASE_NBYTES)
+                           * MXIO_BASE_NBYTES;
+            n = min_u64(nbytes, end - offset);
+            memset(mem, 0, (size_t)n);
+        }
+        mem += n;
+        offset += n;
+        nbytes -= n;
+    }
+    return MXIO_OK;
+}
+
 mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes,
                           uint64_t offset, mxio_err *err) {
     uint64_t got = 0;
     int failed;
     if (nbytes == 0) {
         return MXIO_OK;
+    }
+    if (file->parts != NULL) {
+        return get_joined(file, mem, nbytes, offset, err);
     }
     if (file->fd < 0) {
         const uint8_t *p = memory_at(file, nbytes, offset);
@@ -200,7 +282,8 @@ mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes,
 
 const uint8_t *mxio_file_peek(const mxio_file *file, uint64_t nbytes,
                               uint64_t offset) {
-    return file->fd < 0 ? memory_at(file, nbytes, offset) : NULL;
+    return file->fd < 0 && file->parts == NULL
+               ? memory_at(file, nbytes, offset) : NULL;
 }
 
 void mxio_file_start_writeback(mxio_file *file, uint64_t nbytes,
@@ -250,6 +333,10 @@ void mxio_file_close(mxio_file *file) {
     if (file->fd >= 0) {
         mxio_os_close(file->fd);
     }
+    for (uint64_t i = 0; i < file->n_parts; i++) {
+        mxio_file_close(file->parts[i]);
+    }
+    free(file->parts);
     if (file->place.name != NULL) {
         mxio_os_place_close(&file->place);
     }
@@ -258,10 +345,32 @@ void mxio_file_close(mxio_file *file) {
 
 /* ---- maps ---------------------------------------------------------------- */
 
+/* Parts in one range of addresses, at their bases. */
+static int map_parts(const mxio_file *file, void **out) {
+    void *mem;
+    int failed = mxio_os_map_nothing(file->nbytes, &mem);
+    if (failed != 0) {
+        return failed;
+    }
+    for (uint64_t i = 0; i < file->n_parts && failed == 0; i++) {
+        const mxio_file *part = file->parts[i];
+        if (part->nbytes > 0) {
+            failed = mxio_os_map_at(part->fd, part->nbytes,
+                                    (uint8_t *)mem + part->base);
+        }
+    }
+    if (failed != 0) {
+        mxio_os_unmap(mem, file->nbytes);
+        return failed;
+    }
+    *out = mem;
+    return 0;
+}
+
 mxio_status mxio_map_new(mxio_file *file, mxio_map **out, mxio_err *err) {
     mxio_map *map;
     int failed;
-    if (file->fd < 0 || file->nbytes == 0) {
+    if ((file->fd < 0 && file->parts == NULL) || file->nbytes == 0) {
         FAIL(err, MXIO_INVALID, MXIO_NOWHERE, MXIO_NOWHERE,
              "only a file that has bytes can be mapped");
     }
@@ -270,7 +379,9 @@ mxio_status mxio_map_new(mxio_file *file, mxio_map **out, mxio_err *err) {
         return fail_io(err, ENOMEM, "out of memory");
     }
     map->nbytes = file->nbytes;
-    failed = mxio_os_map(file->fd, file->nbytes, &map->mem);
+    failed = file->parts == NULL
+                 ? mxio_os_map(file->fd, file->nbytes, &map->mem)
+                 : map_parts(file, &map->mem);
     if (failed != 0) {
         free(map);
         return fail_io(err, failed, "cannot map it");

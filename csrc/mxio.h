@@ -254,6 +254,17 @@ mxio_status mxio_file_open(const char *path, mxio_file **out, mxio_err *err);
 mxio_status mxio_file_memory(void *mem, uint64_t offset, uint64_t nbytes,
                              mxio_file **out, mxio_err *err);
 
+/* n files one after another, as one to read: the bytes of part i stand from
+ * mxio_file_base(file, i) on, which is a multiple of MXIO_BASE_NBYTES, so that
+ * all of them can be mapped; zeros lie in between.  On success the parts belong
+ * to the new file.  REQUIRES: the parts are opened files, not joined ones.
+ * MXIO_NOMEM; MXIO_UNSUPPORTED if there would be 2^63 bytes. */
+#define MXIO_BASE_NBYTES 65536u
+mxio_status mxio_file_join(mxio_file *const *parts, uint64_t n,
+                           mxio_file **out, mxio_err *err);
+/* REQUIRES: file is a joined one and i < n. */
+uint64_t mxio_file_base(const mxio_file *file, uint64_t i);
+
 /* Length of the file when it was opened; of memory: offset + nbytes. */
 uint64_t mxio_file_nbytes(const mxio_file *file);
 

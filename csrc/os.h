@@ -73,6 +73,11 @@ void mxio_os_unlink(const os_place *place, const char *temporary);
 int mxio_os_map(int fd, uint64_t nbytes, void **out);
 void mxio_os_unmap(void *mem, uint64_t nbytes);
 
+/* Addresses without memory, for mxio_os_map_at, which maps a file there.
+ * REQUIRES: at is a multiple of the page size, inside of such addresses. */
+int mxio_os_map_nothing(uint64_t nbytes, void **out);
+int mxio_os_map_at(int fd, uint64_t nbytes, void *at);
+
 /* Asks for huge pages.  A hint. */
 void mxio_os_advise_huge(void *mem, uint64_t nbytes);
 

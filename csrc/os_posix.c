@@ -406,6 +406,26 @@ int mxio_os_map(int fd, uint64_t nbytes, void **out) {
     return 0;
 }
 
+int mxio_os_map_nothing(uint64_t nbytes, void **out) {
+    void *mem;
+    if (nbytes > SIZE_MAX) {
+        return ENOMEM;
+    }
+    mem = mmap(NULL, (size_t)nbytes, PROT_NONE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mem == MAP_FAILED) {
+        return errno;
+    }
+    *out = mem;
+    return 0;
+}
+
+int mxio_os_map_at(int fd, uint64_t nbytes, void *at) {
+    void *mem = mmap(at, (size_t)nbytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd, 0);
+    return mem == MAP_FAILED ? errno : 0;
+}
+
 void mxio_os_unmap(void *mem, uint64_t nbytes) {
     (void)munmap(mem, (size_t)nbytes);
 }

@@ -112,6 +112,8 @@ def _selected(
         _converted(LazyArray(reader._file, index, entry, reader._verify, reader._threads), dtype)
         for entry in entries
     ]
+    if format == formats.npy.NAME and len(leaves) == 1:
+        return leaves[0]  # which has no name there
     flat = dict(zip([entry.name for entry in entries], leaves, strict=True))
     if names is None and rename is None:
         tree = _tree.unflatten(index.structure, index.names(), leaves)

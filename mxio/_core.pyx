@@ -514,6 +514,32 @@ cdef class File:
               name)
         return self
 
+    def join(self, list parts not None):
+        """Stand for other open files, one after another, from now on; the offset of each."""
+        cdef File part
+        cdef mxio_err err
+        cdef mxio_file *joined = NULL
+        cdef uint64_t i, n = len(parts)
+        cdef mxio_file **handles = <mxio_file **>malloc((n + 1) * sizeof(mxio_file *))
+        if handles == NULL:
+            raise MemoryError()
+        try:
+            for i in range(n):
+                part = parts[i]
+                handles[i] = part._file
+                if part._file == NULL or part._users:
+                    raise SystemError("a part is closed or in use")
+            if self._users:
+                raise SystemError("the file is in use")
+            check(mxio_file_join(handles, n, &joined, &err), &err, self.name)
+        finally:
+            free(handles)
+        for part in parts:
+            part._file = NULL
+        self._free()
+        self._file = joined
+        return [mxio_file_base(joined, i) for i in range(n)]
+
     @property
     def nbytes(self):
         if self._file == NULL:

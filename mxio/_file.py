@@ -21,7 +21,7 @@ from mxio._lazy import LazyArray
 from mxio._reader import Damage, Progress, Reader, thread_count
 from mxio._source import Path, Source, Target, create, open_source, writer_of
 from mxio._stream import Cast, Streams, stand_in
-from mxio.errors import FormatError
+from mxio.errors import FormatError, quote
 
 __all__ = ["dumps", "load", "loads", "open", "prepare", "save", "verify", "write"]
 
@@ -210,6 +210,7 @@ def load(
     verify: bool | None = None,
     threads: int | None = None,
     encoding: str | None = None,
+    strip: str | Iterable[str] = (),
 ) -> Any:
     """Load what was saved: an array, a list, a dict or a tree, of the same shape.
 
@@ -237,6 +238,9 @@ def load(
     encoding : str, optional
         Of the names in an MXNet file, where they are not UTF-8: Python 2 wrote what
         it had. With it, a name is cut at its first NUL, as MXNet does.
+    strip : str or iterable of str, optional
+        Prefixes cut from the names of a dict, such as ``('arg:', 'aux:')``, which
+        MXNet's exports have. (``mxio.model.load_checkpoint`` tells the two apart.)
 
     Raises
     ------
@@ -261,10 +265,24 @@ def load(
         numbers = list(range(len(index))) if names is None else index.numbers(names)
         arrays = reader._map(numbers, verify) if mmap else reader._copy(numbers)
         if names is None:
-            return _tree.unflatten(index.structure, index.names(), arrays)
-        return {
-            index.entry(number).name: array for number, array in zip(numbers, arrays, strict=True)
-        }
+            loaded = _tree.unflatten(index.structure, index.names(), arrays)
+        else:
+            found = [index.entry(number).name for number in numbers]
+            loaded = dict(zip(found, arrays, strict=True))
+    return _stripped(loaded, (strip,) if isinstance(strip, str) else tuple(strip))
+
+
+def _stripped(loaded: object, prefixes: tuple[str, ...]) -> object:
+    if not prefixes or not isinstance(loaded, dict):
+        return loaded
+    stripped: dict[object, object] = {}
+    for key, value in loaded.items():
+        prefix = next((p for p in prefixes if isinstance(key, str) and key.startswith(p)), "")
+        new = key[len(prefix) :] if prefix else key
+        if new in stripped:
+            raise ValueError(f"without its prefix, {quote(key)} has the name of another array")
+        stripped[new] = value
+    return stripped
 
 
 def loads(

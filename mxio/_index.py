@@ -158,6 +158,17 @@ def _pieces(array: Array) -> Iterator[Array]:
     yield piece.astype(swapped, copy=False).view(np.uint8)
 
 
+# How the names of Gluon's parameters end.
+_PARAMETERS = ("_weight", "_bias", "_gamma", "_beta", "_running_mean", "_running_var")
+
+
+def _full_names(names: list[str]) -> list[str]:
+    """Return the full names of parameters, if names are such rather than structure names."""
+    if any("." in name for name in names):
+        return []
+    return [name for name in names if name.endswith(_PARAMETERS)]
+
+
 class Index(Mapping[str, Entry]):
     """Name → entry, in the order of the file.
 
@@ -244,6 +255,11 @@ class Index(Mapping[str, Entry]):
         dtype = self._dtype_names[row][0].lstrip(">?")
         return Entry(number, name, dtype, shape, *rest)  # type: ignore[arg-type]
 
+    def row(self, entry: Entry) -> tuple[int, tuple[str, int]]:
+        """Return the row of an entry's dtype, and that row's name and bits."""
+        row = self.handle.entry(entry.number)[1]
+        return row, self._dtype_names[row]
+
     def dtype(self, entry: Entry) -> np.dtype[Any]:
         """Return an entry's NumPy dtype as it is stored; UnsupportedError says what is missing."""
         found = self.dtypes[self.handle.entry(entry.number)[1]]
@@ -281,6 +297,17 @@ class Index(Mapping[str, Entry]):
         inside = sum(found.startswith(f"{name}/") for found in self.names())
         if inside:
             return f": it is a group of {inside} arrays, whose names begin with {quote(f'{name}/')}"
+        if "." in name:
+            full = _full_names(self.names())
+            if full:
+                return (
+                    f": its arrays have full names ({', '.join(map(quote, full[:3]))}, …), as "
+                    "ParameterDict.save, save_params and export of MXNet write them, not the "
+                    "structure names of save_parameters"
+                )
+        prefixed = next((p for p in ("arg:", "aux:") if f"{p}{name}" in self), "")
+        if prefixed:
+            return f": did you mean {quote(prefixed + name)}? load(..., strip={prefixed!r}) cuts it"
         if len(self) > _SUGGEST_FROM_AT_MOST:
             return f", which holds {len(self)} arrays"
         import difflib  # only to help: 1 ms that every import would pay

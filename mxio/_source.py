@@ -54,7 +54,7 @@ def open_source(source: Source) -> _core.File:
     A file object is read from where it stands to its end.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _core.File.open(*_encode(source))
+        return _core.File.open(*_encode(_in_folder(source) if os.path.isdir(source) else source))
     if isinstance(source, io.TextIOBase):
         raise TypeError("a file object must be opened in binary mode: open(path, 'rb')")
     if _has_buffer(source):
@@ -67,6 +67,21 @@ def open_source(source: Source) -> _core.File:
     if not _has_buffer(data):
         raise TypeError("a file object must be opened in binary mode: open(path, 'rb')")
     return _core.File.memory(data, str(getattr(source, "name", "<file object>")))
+
+
+def _in_folder(folder: Path) -> Path:
+    """Return the file that stands for a folder: a model in shards, or one in a single file."""
+    names = sorted(map(os.fsdecode, os.listdir(folder)))
+    for ending in (".safetensors.index.json", ".safetensors"):
+        found = [name for name in names if name.endswith(ending)]
+        if len(found) > 1:
+            raise ValueError(
+                f"{os.fsdecode(folder)} holds {len(found)} files that end in {ending}: give the "
+                f"path of one of them, such as {os.path.join(os.fsdecode(folder), found[0])!r}"
+            )
+        if found:
+            return os.path.join(os.fsdecode(folder), found[0])
+    return folder
 
 
 def _has_buffer(data: Any) -> bool:

@@ -34,7 +34,15 @@ class Cast:
         self.array = array
         self.dtype = dtype
 
-    # So that a tree takes it for an array.
+    # So that a tree takes it for an array, also as a part of a sparse one.
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return self.array.read().astype(dtype or self.dtype)
 

@@ -367,8 +367,6 @@ class _Build:
         ):
             raise _bad(path, f"a {stype!r} without a shape")
         parts = {part: self._take(prefix + part) for part in PARTS[stype]}
-        if not all(hasattr(array, "shape") for array in parts.values()):
-            return parts  # of something that stands for arrays, which has nothing to judge
         try:
             return SparseArray(stype, shape, **parts)
         except ValueError as exc:

@@ -40,7 +40,7 @@ LEVELS: list[list[str]] = [
     ],
     ["_lazy", "_stream", "_reader", "_file", "_copy"],
     ["_pieces", "_structure", "_stats", "_diff"],
-    ["nd.ndarray", "nd.random", "nd"],
+    ["nd.ndarray", "nd.random", "nd.sparse", "nd"],
     ["states", "model"],
     [
         "",

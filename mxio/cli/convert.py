@@ -46,9 +46,10 @@ def convert(args: argparse.Namespace) -> int:
     if os.path.exists(args.b) and os.path.samefile(args.a, args.b):
         raise Stop(f"{args.a} and {args.b} are one file: write to another")
     with mxio.open(args.a, encoding=args.encoding) as a:
-        plain = structure_of(a.index).plain
-        if not args.only and not args.rename:
-            _require_room(plain, format, args.a)
+        structure = structure_of(a.index)
+        is_whole = not args.only and not args.rename
+        if is_whole and structure.plain and format != "mxio":
+            raise Stop(_no_room(structure.plain, format, args.a))
         names = select(a.index.names(), args.only, args.a)
         new = _renamed(names, args.rename)
         with Progress(f"write {args.b}") as progress:
@@ -68,10 +69,16 @@ def convert(args: argparse.Namespace) -> int:
                 pairs = [(name, "") for name in names]
             try:
                 require_copy(a, b, pairs, dtype=dtype, progress=progress)
+                copied = structure_of(b.index)
+                if is_whole and (copied.plain, copied.sparse) != (
+                    structure.plain,
+                    structure.sparse,
+                ):
+                    raise mxio.FormatError("the copy has another structure")
             except mxio.FormatError as error:
                 raise Stop(f"{args.b} was written, but must not be used: {error}") from error
             entries = [b.index.entry(number) for number in range(len(b))]
-            n_left = len(plain) - len(structure_of(b.index).plain)
+    n_left = len(structure.plain) - len(copied.plain)
     nbytes = sum(entry.nbytes for entry in entries if entry.alias_of is None)
     found: dict[str, Any] = {
         "a": args.a,
@@ -94,15 +101,12 @@ def convert(args: argparse.Namespace) -> int:
     return 0
 
 
-def _require_room(plain: list[Plain], format: str, path: str) -> None:
-    """Say that a format has no room for plain values; MXNet's has for None."""
-    left = [item for item in plain if format != "mxnet" or item.node != "null"]
-    if left and format != "mxio":
-        some = ", ".join(quote(item.path) for item in left[:3]) + (", …" if left[3:] else "")
-        raise Stop(
-            f"{path} has plain values ({some}), which a file of format {format} cannot hold: "
-            "--only '*' leaves them out"
-        )
+def _no_room(plain: list[Plain], format: str, path: str) -> str:
+    some = ", ".join(quote(item.path) for item in plain[:3]) + (", …" if plain[3:] else "")
+    return (
+        f"{path} has plain values ({some}), which a file of format {format} cannot hold: "
+        "--only '*' leaves them out"
+    )
 
 
 def _copy(*args: Any, **options: Any) -> None:

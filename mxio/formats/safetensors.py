@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """safetensors: a dict of arrays behind a header in JSON, which csrc/safetensors.c scans.
 
+A folder may hold a model in shards: files of this format, and an index in JSON that says
+which array is in which. They are read as one file.
+
 Written as the safetensors package writes it, byte for byte: arrays in the order of
 their dtypes, widest first, then of their names. It has no checksums.
 """
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +26,7 @@ __all__ = ["NAME", "index", "plan", "probe"]
 
 NAME = "safetensors"
 _HEADER_NBYTES_MAX = 100_000_000
+_PROBE_NBYTES = 4096
 _METADATA = "__metadata__"
 
 # The package's order of its dtypes, which is that of the arrays in a file (0.8, measured).
@@ -43,6 +48,8 @@ _PACKED = {row[1] for row in _TABLE if row[2] != row[3]}
 def probe(head: bytes) -> bool:
     """Say whether a file that begins so is of this format, sound or not."""
     nbytes = int.from_bytes(head[:8], "little")
+    if _is_shard_list(head):
+        return True
     return head[8:9] == b"{" and (nbytes <= _HEADER_NBYTES_MAX or head[9:10] in (b'"', b"}"))
 
 
@@ -50,7 +57,13 @@ def probe(head: bytes) -> bool:
 
 
 def index(file: _core.File, encoding: str | None) -> Index:
-    """Scan the header."""
+    """Scan the header, or the headers of all shards."""
+    if _is_shard_list(file.get(0, min(file.nbytes, _PROBE_NBYTES))):
+        return _index_shards(file)
+    return _index_one(file)
+
+
+def _index_one(file: _core.File) -> Index:
     scan = _core.Scan.safetensors(file, _TABLE)
     metadata = _metadata(file, *scan.metadata)
     handle = None
@@ -69,9 +82,91 @@ def index(file: _core.File, encoding: str | None) -> Index:
     return Index(handle, metadata, file.name, format=NAME, version="", dtypes=dtypes, codecs=packed)
 
 
-def _metadata(file: _core.File, offset: int, nbytes: int) -> dict[str, Any]:
-    if not nbytes:
-        return {}
+def _is_shard_list(head: bytes) -> bool:
+    return head.lstrip().startswith(b"{") and b'"weight_map"' in head
+
+
+def _index_shards(file: _core.File) -> Index:
+    """Read the list of shards, and make `file` stand for all of them."""
+    where = f"{file.name} is not a valid list of safetensors shards: "
+    try:
+        listed = _parse(file.get(0, file.nbytes))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}it is not JSON: {error}") from None
+    weight_map = listed.get("weight_map") if isinstance(listed, dict) else None
+    metadata = listed.get("metadata") if isinstance(listed, dict) else None
+    if not isinstance(weight_map, dict) or not all(map(_is_plain, weight_map.values())):
+        raise FormatError(
+            f"{where}its weight_map does not say of each array the name of a file beside it"
+        )
+    if not weight_map:
+        raise FormatError(f"{where}it lists no arrays")
+    if not os.path.isfile(file.name):
+        raise UnsupportedError(
+            f"{file.name} is a list of safetensors shards, which lie beside it: load it by its path"
+        )
+    parts = []
+    try:
+        for shard in dict.fromkeys(weight_map.values()):
+            path = os.path.join(os.path.dirname(file.name), shard)
+            parts.append(_core.File.open(os.fsencode(path), path))
+        indexes = [_index_one(part) for part in parts]
+        bases = file.join(parts)
+    finally:
+        for part in parts:
+            part.close()
+    shards = dict.fromkeys(weight_map.values())
+    by_shard = dict(zip(shards, zip(indexes, bases, strict=True), strict=True))
+    entries: list[Entry] = []
+    rows: list[int] = []
+    dtypes: dict[str, tuple[int, int, np.dtype[Any] | UnsupportedError]] = {}
+    packed: dict[int, _Nibbles] = {}
+    for name, shard in weight_map.items():
+        found, base = by_shard[shard]
+        if name not in found:
+            raise FormatError(f"{where}{quote(name)} is not in {quote(shard)}")
+        entry = found[name]
+        row, (dtype, bits) = found.row(entry)
+        rows.append(dtypes.setdefault(dtype, (len(dtypes), bits, found.dtypes[row]))[0])
+        if entry.number in found.codecs:
+            packed[len(entries)] = _Nibbles(base + entry.offset, entry.stored_nbytes)
+        entries.append(entry._replace(offset=base + entry.offset))
+    handle = _core.foreign_index(
+        file.nbytes,
+        list(weight_map),
+        [entry.shape for entry in entries],
+        "C" * len(entries),
+        [entry.offset for entry in entries],
+        [entry.stored_nbytes for entry in entries],
+        rows,
+        [(dtype, bits) for dtype, (_, bits, _) in dtypes.items()],
+        b'"dict"',
+        file.name,
+        "safetensors",
+    )
+    return Index(
+        handle,
+        metadata if isinstance(metadata, dict) else {},
+        file.name,
+        format=NAME,
+        version=f"{len(bases)} shards",
+        dtypes=[dtype for _, _, dtype in dtypes.values()],
+        codecs=packed,
+    )
+
+
+def _is_plain(shard: object) -> bool:
+    """Whether the name of a shard is one of a file in the same folder, and nothing else."""
+    return (
+        isinstance(shard, str)
+        and shard.endswith(".safetensors")
+        and not set(shard) & set("/\\\0:")
+        and shard not in (".safetensors",)
+    )
+
+
+def _parse(data: bytes) -> Any:
+    """Return the value of JSON none of whose objects has a key twice."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
@@ -79,8 +174,14 @@ def _metadata(file: _core.File, offset: int, nbytes: int) -> dict[str, Any]:
             raise ValueError("a key stands twice")
         return found
 
+    return json.loads(data.decode(), object_pairs_hook=pairs)
+
+
+def _metadata(file: _core.File, offset: int, nbytes: int) -> dict[str, Any]:
+    if not nbytes:
+        return {}
     try:
-        metadata = json.loads(file.get(offset, nbytes).decode(), object_pairs_hook=pairs)
+        metadata = _parse(file.get(offset, nbytes))
         if metadata is None:
             return {}
         if not isinstance(metadata, dict) or not all(

@@ -11,20 +11,23 @@ import math
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from mxio import _file
-from mxio.context import Context
+from mxio._sparse import SparseArray
+from mxio.context import Context, cpu
 from mxio.errors import UnsupportedError
-from mxio.nd import random
+from mxio.nd import random, sparse
 from mxio.nd.ndarray import NDArray, dtype_of, wrap
 
 __all__ = [
     "NDArray",
     "arange",
     "array",
+    "cast_storage",
     "empty",
     "full",
     "load",
@@ -33,6 +36,7 @@ __all__ = [
     "ones_like",
     "random",
     "save",
+    "sparse",
     "waitall",
     "zeros",
     "zeros_like",
@@ -42,17 +46,27 @@ Shape = int | Sequence[int]
 Ctx = Context | str | None
 
 
-def save(fname: str | os.PathLike[str], data: Any, *, sync: bool = True) -> None:
+def save(
+    fname: str | os.PathLike[str],
+    data: Any,
+    *,
+    format: str | None = None,
+    sync: bool = True,
+    **options: Any,
+) -> None:
     """Save one array, a list of arrays or a dict of named arrays, replacing the file.
 
     Parameters
     ----------
     fname : str or os.PathLike
         ``file:///path`` is a path too.
-    data : NDArray or numpy.ndarray, or a list or dict of them
+    data : NDArray, numpy.ndarray or sparse array, or a list or dict of them
         MXNet refuses NumPy arrays; mxio does not.
+    format : str, optional
+        mxio's own; ``'mxnet'`` is what MXNet reads, byte for byte what it writes.
     sync : bool, default True
-        As in ``mxio.save``.
+    **options
+        Of the format: for ``'mxnet'``, ``version=2`` or ``3``. All three as in ``mxio.save``.
 
     Raises
     ------
@@ -69,23 +83,30 @@ def save(fname: str | os.PathLike[str], data: Any, *, sync: bool = True) -> None
     >>> list(load('mydict'))
     ['x', 'y']
     """
-    _file.save(_path(fname), _checked(data), sync=sync)
+    _file.save(_path(fname), _checked(data), format=format, sync=sync, **options)
 
 
-def load(fname: str | os.PathLike[str], *, mmap: bool = False, verify: bool | None = None) -> Any:
-    """Load what `save` or ``mxio.save`` wrote.
+def load(
+    fname: str | os.PathLike[str],
+    *,
+    mmap: bool = False,
+    verify: bool | None = None,
+    encoding: str | None = None,
+) -> Any:
+    """Load what `save` or ``mxio.save`` wrote, or MXNet, or any other file that mxio reads.
 
     Parameters
     ----------
     fname : str or os.PathLike
-    mmap, verify
+    mmap, verify, encoding
         As in ``mxio.load``.
 
     Returns
     -------
     list of NDArray or dict of str to NDArray
         A list of one where a single array was saved. (An empty dict is ``{}`` here,
-        ``[]`` in MXNet 1.9.1.)
+        ``[]`` in MXNet 1.9.1.) Sparse arrays are those of ``nd.sparse``; None stands for
+        an array that was saved before it had a value, as old releases could.
 
     Raises
     ------
@@ -97,10 +118,10 @@ def load(fname: str | os.PathLike[str], *, mmap: bool = False, verify: bool | No
         If it holds more than named arrays: nested containers or plain values.
     """
     path = _path(fname)
-    return _dressed(_file.load(path, mmap=mmap, verify=verify), path)
+    return _dressed(_file.load(path, mmap=mmap, verify=verify, encoding=encoding), path)
 
 
-def load_frombuffer(buf: Any, *, verify: bool | None = None) -> Any:
+def load_frombuffer(buf: Any, *, verify: bool | None = None, encoding: str | None = None) -> Any:
     """Load from the bytes of a file; otherwise as `load`.
 
     Parameters
@@ -112,11 +133,11 @@ def load_frombuffer(buf: Any, *, verify: bool | None = None) -> Any:
         memoryview(buf)
     except TypeError:
         raise TypeError(f"buf required to be bytes-like, not {type(buf).__name__}") from None
-    return _dressed(_file.loads(buf, verify=verify), "the buffer")
+    return _dressed(_file.loads(buf, verify=verify, encoding=encoding), "the buffer")
 
 
 def array(source_array: Any, ctx: Ctx = None, dtype: Any = None) -> NDArray:
-    """Copy anything array-like.
+    """Copy anything array-like; of a sparse array ``nd.sparse.array`` makes a sparse one.
 
     Parameters
     ----------
@@ -130,6 +151,8 @@ def array(source_array: Any, ctx: Ctx = None, dtype: Any = None) -> NDArray:
     TypeError
         For what makes no such array.
     """
+    if isinstance(source_array, SparseArray) or hasattr(source_array, "tocsr"):
+        return sparse.array(source_array, ctx, dtype)  # type: ignore[no-any-return]
     if dtype is None and isinstance(source_array, NDArray):
         dtype = source_array.dtype
     dtype = dtype_of(dtype)
@@ -139,14 +162,19 @@ def array(source_array: Any, ctx: Ctx = None, dtype: Any = None) -> NDArray:
         raise TypeError(f"source_array must be array like object: {error}") from error
 
 
+def cast_storage(data: Any, stype: str) -> Any:
+    """Return a copy of another storage type: ``data.tostype(stype)``."""
+    return data.tostype(stype)
+
+
 def empty(shape: Shape, ctx: Ctx = None, dtype: Any = None) -> NDArray:
     """Return an array of arbitrary values."""
     return wrap(np.empty(shape, dtype_of(dtype)), ctx)
 
 
-def zeros(shape: Shape, ctx: Ctx = None, dtype: Any = None) -> NDArray:
-    """Return an array of zeros."""
-    return wrap(np.zeros(shape, dtype_of(dtype)), ctx)
+def zeros(shape: Shape, ctx: Ctx = None, dtype: Any = None, stype: str = "default") -> Any:
+    """Return an array of zeros, of the storage type `stype` (see ``nd.sparse.zeros``)."""
+    return sparse.zeros(stype, shape, ctx, dtype)
 
 
 def ones(shape: Shape, ctx: Ctx = None, dtype: Any = None) -> NDArray:
@@ -214,19 +242,19 @@ def _path(fname: Any) -> str:
 
 def _checked(data: Any) -> Any:
     """Return `data` if MXNet could save it, in plain containers, NDArrays as plain arrays."""
-    if isinstance(data, np.ndarray):
+    if isinstance(data, (np.ndarray, SparseArray)):
         return _plain(data)
     wrong = "save only accept dict str->NDArray or list of NDArray"
     if isinstance(data, dict):
         for key, item in data.items():
             if not isinstance(key, str):
                 raise TypeError(f"{wrong}, but key {key!r} is of type {type(key).__name__}")
-            if not isinstance(item, np.ndarray):
+            if not isinstance(item, (np.ndarray, SparseArray)):
                 raise TypeError(f"{wrong}, but item {key!r} is of type {type(item).__name__}")
         return {key: _plain(item) for key, item in data.items()}
     if isinstance(data, list):
         for number, item in enumerate(data):
-            if not isinstance(item, np.ndarray):
+            if not isinstance(item, (np.ndarray, SparseArray)):
                 raise TypeError(f"{wrong}, but item {number} is of type {type(item).__name__}")
         return [_plain(item) for item in data]
     raise ValueError(
@@ -235,18 +263,18 @@ def _checked(data: Any) -> Any:
     )
 
 
-def _plain(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _plain(array: np.ndarray[Any, Any] | SparseArray) -> np.ndarray[Any, Any] | SparseArray:
     # Not other subclasses: a masked array is more than its data.
     return np.asarray(array) if isinstance(array, NDArray) else array
 
 
-def _dressed(loaded: Any, name: str) -> list[NDArray] | dict[str, NDArray]:
+def _dressed(loaded: Any, name: str) -> list[Any] | dict[str, Any]:
     """Return loaded arrays as NDArrays, in the same memory."""
-    if isinstance(loaded, np.ndarray):
-        return [loaded.view(NDArray)]
-    if isinstance(loaded, (list, tuple)) and _all(np.ndarray, loaded):
+    if isinstance(loaded, (np.ndarray, SparseArray)):
+        return _apart([loaded])
+    if isinstance(loaded, (list, tuple)) and _all(_SAVED, loaded):
         return _apart(loaded)
-    if isinstance(loaded, dict) and _all(str, loaded) and _all(np.ndarray, loaded.values()):
+    if isinstance(loaded, dict) and _all(str, loaded) and _all(_SAVED, loaded.values()):
         return dict(zip(loaded, _apart(loaded.values()), strict=True))
     raise UnsupportedError(
         f"{name} holds more than nd can express, which is one array, a list or a dict of "
@@ -254,27 +282,42 @@ def _dressed(loaded: Any, name: str) -> list[NDArray] | dict[str, NDArray]:
     )
 
 
-def _all(cls: type, items: Iterable[object]) -> bool:
+_SAVED = (np.ndarray, SparseArray, NoneType)
+
+
+def _all(cls: type | tuple[type, ...], items: Iterable[object]) -> bool:
     return all(isinstance(item, cls) for item in items)
 
 
-def _apart(items: Collection[np.ndarray[Any, Any]]) -> list[NDArray]:
-    """Return NDArrays of which no two share memory.
+def _apart(items: Collection[Any]) -> list[Any]:
+    """Return NDArrays and sparse arrays of which no two share memory.
 
     mxio keeps an array saved under two names as one, MXNet loads it as two: the
     second is a copy here.
     """
-    residents = Counter(id(item.base) for item in items)
-    seen: set[int] = set()
-    arrays = []
+    residents: Counter[int] = Counter()
     for item in items:
+        parts = item.parts.values() if isinstance(item, SparseArray) else (item,)
+        residents.update(id(part.base) for part in parts if part is not None)
+    seen: set[int] = set()
+
+    def apart(item: np.ndarray[Any, Any]) -> NDArray:
         array = item.view(NDArray)
         if array.nbytes and residents[id(item.base)] > 1:
             start = item.ctypes.data
             if start in seen:
                 array = array.copy(order="K")
             seen.add(start)
-        arrays.append(array)
+        return array
+
+    arrays: list[Any] = []
+    for item in items:
+        if isinstance(item, SparseArray):
+            own: dict[str, Any] = {name: apart(part) for name, part in item.parts.items()}
+            item = sparse.dress(SparseArray(item.stype, item.shape, **own), cpu())
+        elif item is not None:
+            item = apart(item)
+        arrays.append(item)
     return arrays
 
 

@@ -18,7 +18,10 @@ from mxio import _dtype
 from mxio.context import Context, cpu, current_context
 from mxio.errors import UnsupportedError
 
-__all__ = ["NDArray", "dtype_of", "wrap"]
+__all__ = ["SPARSE", "NDArray", "dtype_of", "wrap"]
+
+# Storage type → what makes a sparse array of a dense one: from nd.sparse, which stands above.
+SPARSE: dict[str, Callable[..., Any]] = {}
 
 
 class NDArray(np.ndarray[Any, np.dtype[Any]]):
@@ -147,6 +150,24 @@ class NDArray(np.ndarray[Any, np.dtype[Any]]):
                 self.shape[i] if dim == 0 and i < self.ndim else dim for i, dim in enumerate(dims)
             ]
         return super().reshape(dims, **kwargs)
+
+    def tostype(self, stype: str) -> Any:
+        """Return a copy as a sparse array, or as it is.
+
+        Parameters
+        ----------
+        stype : {'default', 'csr', 'row_sparse'}
+
+        Raises
+        ------
+        ValueError
+            For another storage type, or csr unless there are 2 dimensions.
+        """
+        if stype == "default":
+            return self.copy()
+        if stype not in SPARSE:
+            raise ValueError(f"no storage type {stype!r}: it is 'default', 'csr' or 'row_sparse'")
+        return SPARSE[stype](self, ctx=self._ctx)
 
     def wait_to_read(self) -> None:
         """Do nothing: the values are always there."""
