@@ -64,6 +64,17 @@ def test_the_five_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Mo
     assert state["step"] == 1200  # type: ignore[index]
 
 
+def test_the_lines_of_the_page_on_formats_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks(ROOT / "docs/FORMATS.md", "python")
+    names: dict[str, object] = {}
+    exec(compile(block, "docs/FORMATS.md", "exec"), names)
+    assert list(names["bias"]) == [0, 0]  # type: ignore[call-overload]
+    assert list(mxio.load("net.safetensors")) == ["dense0_weight", "dense0_bias"]
+
+
 def test_the_readme_shows_the_two_commands() -> None:
     install, tests = blocks(ROOT / "README.md", "sh")[:2]
     assert "pip install" in install

@@ -660,7 +660,7 @@ def test_random_metadata_comes_back():
 def test_random_json_is_refused_or_the_one_form():
     hypothesis, st = pytest.importorskip("hypothesis"), pytest.importorskip("hypothesis.strategies")
     words = ["array", "list", "tuple", "dict", "tree", "int", "float", "str", "bytes", "odd"]
-    words += ["0x20000000000000", "YQ=="]
+    words += ["0x20000000000000", "YQ==", "csr", "row_sparse"]
     leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(words)
     nodes = st.recursive(
         leaves,
