@@ -38,6 +38,7 @@ _BINS_SHOWN = 16
 _BINS_NARROW = 8
 _NARROW = 100  # columns of a terminal
 _PLOTS_AT_MOST = 100
+_PLOTTED = 1e300
 
 
 class _Line(NamedTuple):
@@ -168,11 +169,13 @@ def _plot(lines: list[_Line], path: str, source: str) -> None:
             axes.set_axis_off()
             axes.text(0.5, 0.5, "no finite numbers", ha="center", va="center")
             continue
-        # Halves, for what lies at both ends of float64.
-        edges = 2 * np.linspace(float(s.min) / 2, float(s.max) / 2, len(s.histogram) + 1)
-        if s.min == s.max:
-            edges = np.array([-0.5, 0.5]) + float(s.min)
-        axes.stairs(s.histogram, edges, fill=True)
+        low, high = float(s.min), float(s.max)
+        if max(-low, high) > _PLOTTED:  # matplotlib computes with sums of such
+            axes.set_axis_off()
+            axes.text(0.5, 0.5, "numbers too large to plot", ha="center", va="center")
+            continue
+        edges = np.linspace(low, high, len(s.histogram) + 1)
+        axes.stairs(s.histogram, edges if low < high else [low - 0.5, low + 0.5], fill=True)
         axes.set_xlabel(_caption(s), fontsize="x-small")
     figure.savefig(path, dpi=100)
 
