@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from mxio._pieces import PIECE_NBYTES, blocks, regions
+from mxio._pieces import PIECE_NBYTES, blocks, runs, tiles
 from mxio._structure import Plain, structure_of
 from mxio.errors import FormatError, quote
 
@@ -313,12 +313,12 @@ class _Pair:
     def _pieces(self) -> Iterator[tuple[Array, Array]]:
         """Read both, piece by piece, each contiguous and of the same order."""
         (x, y), (first, second) = self._arrays(), self.entries
-        orders = first.order + second.order
-        for box in regions(x.shape, max(x.dtype.itemsize, y.dtype.itemsize), orders):
-            piece, other = x.read(box), y.read(box)
-            if orders == "FF":
-                piece, other = piece.T, other.T
-            yield np.ascontiguousarray(piece), np.ascontiguousarray(other)
+        n_items = max(1, PIECE_NBYTES // max(x.dtype.itemsize, y.dtype.itemsize))
+        if first.order == second.order:
+            yield from zip(runs(x, n_items), runs(y, n_items), strict=True)
+            return
+        for box in tiles(x.shape, n_items):
+            yield np.ascontiguousarray(x.read(box)), np.ascontiguousarray(y.read(box))
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays cut into regions that fit in a little memory, whatever their size and order.
+"""Arrays in files, cut into pieces that fit in a little memory, whatever their size and order.
 
-What computes over whole files (`_stats`, `_diff`) walks through these regions and reads
-one at a time. A region follows the order in which the bytes lie, so that no byte of the
-file is read twice but at the borders of chunks.
+What computes over whole files (`_stats`, `_diff`) walks through these and has one piece of
+each array at a time. Runs follow the bytes of the file, so nothing is read or decoded twice.
+Where one array lies in C order and another in Fortran order, no run of one is a run of the
+other, and both are read in tiles.
 """
 
 from __future__ import annotations
@@ -15,67 +16,63 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["PIECE_NBYTES", "Box", "blocks", "regions"]
+from mxio._lazy import LazyArray
+from mxio._stream import Streams
+
+__all__ = ["PIECE_NBYTES", "blocks", "runs", "tiles"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
-Box: TypeAlias = "tuple[slice, ...]"
 
-PIECE_NBYTES = 2 << 20  # of one region
+PIECE_NBYTES = 2 << 20  # of one piece of one array
 _BLOCK_ITEMS = 64 << 10  # what is computed on at once: temporaries stay in the cache
 
 
-def regions(
-    shape: tuple[int, ...], itemsize: int, orders: str, nbytes: int = PIECE_NBYTES
-) -> Iterator[Box]:
-    """Cut an array into regions of at most `nbytes` (or one item), each item in one of them.
+def runs(array: LazyArray, n_items: int) -> Iterator[Array]:
+    """Read an array as flat pieces of so many items, in the order in which they are stored.
 
-    Parameters
-    ----------
-    shape : tuple of int
-    itemsize : int
-    orders : str
-        ``C`` or ``F`` for each of the files that are read side by side. If they differ,
-        the regions are tiles, about as long in both directions.
-    nbytes : int
+    Raises
+    ------
+    ChecksumError, UnsupportedError
+        As reading it.
 
     Examples
     --------
-    >>> list(regions((3, 4), 1, 'C', 8))
+    >>> with mxio.open(mxio.dumps(np.arange(5))) as f:
+    ...     list(runs(f[''], 3))
+    [array([0, 1, 2]), array([3, 4])]
+    """
+    dtype = array.dtype
+    stream = Streams({0: array})
+    for first in range(0, array.size, n_items):
+        piece: Array = np.empty(min(n_items, array.size - first), dtype)
+        stream.fill(0, first * dtype.itemsize, piece.view(np.uint8).data)
+        yield piece
+
+
+def tiles(shape: tuple[int, ...], n_items: int) -> Iterator[tuple[slice, ...]]:
+    """Cut an array into regions of at most so many items, long in the first and last axes.
+
+    Examples
+    --------
+    >>> list(tiles((3, 4), 8))
     [(slice(0, 2, None), slice(0, 4, None)), (slice(2, 3, None), slice(0, 4, None))]
     """
     if 0 in shape:
         return
-    most = max(1, nbytes // max(1, itemsize))
-    extents = _tile(shape, most) if len(set(orders)) > 1 else _run(shape, most, orders[:1])
+    extents = _extents(shape, n_items)
     ranges = [range(0, n, step) for n, step in zip(shape, extents, strict=True)]
-    # The slowest axis of the file has to be the slowest here.
-    fortran = set(orders) == {"F"}
-    for starts in itertools.product(*(ranges[::-1] if fortran else ranges)):
-        corner = starts[::-1] if fortran else starts
+    for corner in itertools.product(*ranges):
         yield tuple(
             slice(start, min(start + step, n))
             for start, step, n in zip(corner, extents, shape, strict=True)
         )
 
 
-def _run(shape: tuple[int, ...], most: int, order: str) -> list[int]:
-    """Whole slices of the faster axes, some of one axis, one of each slower axis."""
-    extents = [1] * len(shape)
-    axes = range(len(shape))
-    for axis in axes if order == "F" else reversed(axes):
-        extents[axis] = min(shape[axis], most)
-        most //= extents[axis]
-        if extents[axis] < shape[axis]:
-            break
-    return extents
-
-
-def _tile(shape: tuple[int, ...], most: int) -> list[int]:
-    """Long in the first axes and in the last ones."""
+def _extents(shape: tuple[int, ...], n_items: int) -> list[int]:
     extents = [1] * len(shape)
     n = len(shape)
     for low, high in zip(range((n + 1) // 2), reversed(range(n // 2, n)), strict=True):
-        while math.prod(extents) * 2 <= most:
+        while math.prod(extents) * 2 <= n_items:
             growing = [k for k in {low, high} if extents[k] < shape[k]]
             if not growing:
                 break

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from mxio._pieces import PIECE_NBYTES, blocks, regions
+from mxio._pieces import PIECE_NBYTES, blocks, runs
 
 if TYPE_CHECKING:
     from mxio._reader import Reader
@@ -135,14 +135,10 @@ class _Walk:
     def _pieces(self) -> Iterator[Array]:
         if self._array.nbytes <= PIECE_NBYTES:
             if self._whole is None:
-                self._whole = self._contiguous(self._array.read())
-            yield self._whole
-            return
-        for box in regions(self._array.shape, self.dtype.itemsize, self._order):
-            yield self._contiguous(self._array.read(box))
-
-    def _contiguous(self, piece: Array) -> Array:
-        return np.ascontiguousarray(piece.T if self._order == "F" else piece)
+                whole = self._array.read()
+                self._whole = np.ascontiguousarray(whole.T if self._order == "F" else whole)
+            return iter([self._whole])
+        return runs(self._array, max(1, PIECE_NBYTES // self.dtype.itemsize))
 
     def skip(self, times: int) -> None:
         if self._progress:

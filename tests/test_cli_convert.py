@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from place import Done, in_process
+from place import Done, Place, in_process
 from reference import same
 
 import mxio
@@ -275,3 +276,53 @@ def test_convert_as_json(run: Run) -> None:
         "n_plain_left_out": 0,
         "renamed": {},
     }
+
+
+# ---- memory ----------------------------------------------------------------------------------
+
+MEASURE = """
+import resource, sys
+import numpy as np, mxio
+from mxio import cli
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+for warm_up in (["stats", "small.mxio"], ["convert", "small.mxio", "out.params"]):
+    assert cli.main(warm_up) == 0
+assert cli.main(["diff", "small.mxio", "out.params"]) == 0
+before = peak()
+assert cli.main(sys.argv[1:]) in (0, 1)
+print("MiB:", peak() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peaks are in KiB on Linux")
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["stats", "large.mxio"],
+        ["stats", "large.npz"],
+        ["diff", "large.mxio", "other.mxio"],
+        ["diff", "large.mxio", "large.npz"],
+        ["convert", "large.mxio", "large.params"],
+        ["convert", "large.mxio", "small.safetensors", "--dtype", "bfloat16"],
+        ["convert", "large.npz", "large2.mxio"],
+    ],
+    ids=" ".join,
+)
+def test_memory_does_not_grow_with_the_file(large: Place, args: list[str]) -> None:
+    done = large.python("-c", MEASURE, *args)
+    assert done.err == ""
+    print(done.out.splitlines()[-1])
+    assert int(done.out.split()[-1]) < 40
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("large"))
+    x = np.arange(24 << 20, dtype="f4").reshape(-1, 1024)  # 96 MiB
+    arrays = {"x": x, "F": np.asfortranarray(x[::4])}
+    mxio.save(place.work / "small.mxio", {"x": x[:2]})
+    mxio.save(place.work / "large.mxio", arrays, sync=False)
+    mxio.save(place.work / "other.mxio", {"x": x + 1, "F": x[::4]}, sync=False)
+    mxio.save(place.work / "large.npz", arrays, format="npz", compress=True, sync=False)
+    return place

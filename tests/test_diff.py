@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import mxio
-from mxio import _pieces
+from mxio import _diff, _pieces
 from mxio._diff import ArrayChange, Diff, PlainChange, compare, require_copy
 from mxio._structure import structure_of
 
@@ -43,10 +43,9 @@ def random(shape: Any, dtype: Any = "f8", seed: int = 0) -> Array:
 @pytest.fixture(params=["", "small pieces"])
 def small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param:
-        regions = _pieces.regions
         monkeypatch.setattr(_pieces, "_BLOCK_ITEMS", 7)
         monkeypatch.setattr("mxio._diff._SMALL_NBYTES", 0)
-        monkeypatch.setattr("mxio._diff.regions", lambda *args: regions(*args, 50))
+        monkeypatch.setattr("mxio._diff.PIECE_NBYTES", 50)
 
 
 # ---- equal -----------------------------------------------------------------------------------
@@ -395,15 +394,15 @@ def test_a_large_array_is_compared_in_pieces(monkeypatch: pytest.MonkeyPatch) ->
     x = random((1000, 1000))
     y = np.asfortranarray(x)
     most = 0
-    read = mxio.LazyArray.read
 
-    def watched(self: mxio.LazyArray, *args: Any) -> Array:
+    def watched(pair: Any) -> Any:
         nonlocal most
-        piece = read(self, *args)
-        most = max(most, piece.nbytes)
-        return piece
+        for piece, other in pieces(pair):
+            most = max(most, piece.nbytes, other.nbytes)
+            yield piece, other
 
-    monkeypatch.setattr(mxio.LazyArray, "read", watched)
+    pieces = _diff._Pair._pieces
+    monkeypatch.setattr(_diff._Pair, "_pieces", watched)
     for other in (x + 1, y, y + 1):
         diff({"x": x}, {"x": other})
     assert x.nbytes > 3 * most > 0

@@ -32,38 +32,45 @@ def random(shape: Any, dtype: Any = "f8", seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
-# ---- regions ---------------------------------------------------------------------------------
+# ---- pieces ----------------------------------------------------------------------------------
 
 
-@given(
-    st.lists(st.integers(0, 7), max_size=4).map(tuple),
-    st.integers(1, 9),
-    st.sampled_from(["C", "F", "CC", "FF", "CF", "FC"]),
-    st.integers(1, 400),
-)
-def test_regions_hold_each_item_once_and_are_no_larger_than_they_may_be(
-    shape: tuple[int, ...], itemsize: int, orders: str, nbytes: int
+@given(st.lists(st.integers(0, 7), max_size=4).map(tuple), st.integers(1, 400))
+def test_tiles_hold_each_item_once_and_are_no_larger_than_they_may_be(
+    shape: tuple[int, ...], n_items: int
 ) -> None:
     seen = np.zeros(shape, int)
-    for box in _pieces.regions(shape, itemsize, orders, nbytes):
-        assert seen[box].size == 1 or seen[box].size * itemsize <= nbytes
+    for box in _pieces.tiles(shape, n_items):
+        assert 0 < seen[box].size <= n_items
         seen[box] += 1
     assert (seen == 1).all()
 
 
+def test_tiles_are_long_both_ways() -> None:
+    (first, *_) = _pieces.tiles((1000, 5, 1000), 10_000)
+    assert [part.stop for part in first] == [128, 1, 64]
+    (first, *_) = _pieces.tiles((4, 1000, 4), 10_000)
+    assert [part.stop for part in first] == [4, 512, 4]
+
+
+@pytest.mark.parametrize("format", ["mxio", "npz", "compressed", "big-endian"])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_regions_follow_the_bytes_of_the_file(order: str) -> None:
-    at = np.arange(5 * 6 * 7).reshape((5, 6, 7), order=order)  # type: ignore[call-overload]
-    walked = [at[box].ravel(order) for box in _pieces.regions((5, 6, 7), 1, order, 16)]  # type: ignore[call-overload]
-    assert np.concatenate(walked).tolist() == list(range(at.size))
-
-
-def test_regions_of_two_orders_are_long_both_ways() -> None:
-    counts = [
-        [part.stop - part.start for part in box]
-        for box in _pieces.regions((1000, 1000), 1, "CF", 10_000)
-    ]
-    assert max(counts) == [64, 128] or max(counts) == [128, 64]
+def test_runs_follow_the_bytes_of_the_file(order: Any, format: str, tmp_path: Path) -> None:
+    x = np.asarray(random((500, 300)), order=order)
+    path = tmp_path / "x"
+    if format == "mxio":
+        mxio.save(path, x)
+    elif format == "big-endian":
+        with open(path, "wb") as file:
+            np.save(file, x.astype(">f8"))
+    else:
+        mxio.save(path, {"": x}, format="npz", compress=format == "compressed")
+    with mxio.open(path) as reader:
+        (name,) = reader
+        found = list(_pieces.runs(reader[name], 7001))
+    assert {len(piece) for piece in found[:-1]} == {7001}
+    assert np.array_equal(np.concatenate(found), x.ravel(order))
+    assert found[0].dtype.isnative
 
 
 # ---- numbers ---------------------------------------------------------------------------------
@@ -204,14 +211,14 @@ def test_progress_adds_up_to_twice_the_bytes(x: Array) -> None:
 def test_a_large_array_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     x = random((1000, 1000))
     most = 0
-    read = mxio.LazyArray.read
 
-    def watched(self: mxio.LazyArray, *args: Any) -> Array:
+    def watched(array: mxio.LazyArray, n_items: int) -> Any:
         nonlocal most
-        piece = read(self, *args)
-        most = max(most, piece.nbytes)
-        return piece
+        most = max(most, n_items * 8)
+        return runs(array, n_items)
 
-    monkeypatch.setattr(mxio.LazyArray, "read", watched)
+    runs = _pieces.runs
+    monkeypatch.setattr("mxio._stats.runs", watched)
+    monkeypatch.setattr(mxio.LazyArray, "read", None)
     assert of(x).mean == pytest.approx(x.mean())
     assert x.nbytes > 3 * most > 0
