@@ -281,11 +281,12 @@ def test_convert_as_json(run: Run) -> None:
 # ---- memory ----------------------------------------------------------------------------------
 
 MEASURE = """
-import resource, sys
+import sys
 import numpy as np, mxio
 from mxio import cli
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) >> 10 for line in file if line.startswith("VmHWM:"))
 for warm_up in (["stats", "small.mxio"], ["convert", "small.mxio", "out.params"]):
     assert cli.main(warm_up) == 0
 assert cli.main(["diff", "small.mxio", "out.params"]) == 0
@@ -295,7 +296,9 @@ print("MiB:", peak() - before)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peaks are in KiB on Linux")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="peaks are read from Linux's /proc"
+)
 @pytest.mark.parametrize(
     "args",
     [
@@ -313,7 +316,7 @@ def test_memory_does_not_grow_with_the_file(large: Place, args: list[str]) -> No
     done = large.python("-c", MEASURE, *args)
     assert done.err == ""
     print(done.out.splitlines()[-1])
-    assert int(done.out.split()[-1]) < 40
+    assert int(done.out.split()[-1]) < 64
 
 
 @pytest.fixture(scope="module")
