@@ -245,7 +245,7 @@ def _layout(content: Content) -> tuple[list[str], list[object]]:
     ):
         raise TypeError(
             f"cannot save {_tree.no_array(content.structure, sparse=True)} in a file of MXNet's, "
-            "which holds a list or a dict of arrays: use mxio's own format, or save the arrays alone"
+            "which holds a list or a dict of arrays: use mxio's own format, or save its arrays"
         )
     return keys, nodes
 
