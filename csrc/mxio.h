@@ -342,8 +342,7 @@ enum {                        /* bits of mxio_scan.seen                      */
     MXIO_SEEN_V1 = 2,
     MXIO_SEEN_V2 = 4,
     MXIO_SEEN_V3 = 8,
-    MXIO_SEEN_RESERVED = 16,  /* the reserved word is not 0                  */
-    MXIO_SEEN_NO_DIMS = 32    /* a V2 record whose ndim is 0                 */
+    MXIO_SEEN_RESERVED = 16   /* the reserved word is not 0                  */
 };
 
 typedef struct mxio_scan {    /* what a scanner found; its own memory        */
@@ -369,9 +368,7 @@ typedef struct mxio_scan {    /* what a scanner found; its own memory        */
  * dtypes: n_dtypes rows; they are borrowed until mxio_scan_free.
  * CORRUPT with err->item, the number of the record.
  *
- * A .params file of MXNet: any version of its records.  Where a V2 record says
- * that it has no dimensions, it has no array or it has one item, as the rest
- * of the file fits; the one that reaches the end of the file wins. */
+ * A .params file of MXNet: any version of its records. */
 mxio_status mxio_mxnet_scan(mxio_file *file, const mxio_foreign_dtype *dtypes,
                             size_t n_dtypes, mxio_scan *scan, mxio_err *err);
 

@@ -18,9 +18,11 @@
  * There is no length of a record and no checksum, so a record is found by
  * understanding all records before it.
  *
- * Without dimensions a record of V0 or V1 has no array and no body.  In V2,
- * MXNet 1.5 to 1.9.1 write a scalar so, with a body, which they cannot read
- * back; so both readings are tried.  V3 means a scalar.
+ * Without dimensions a record of V0 or V1 has no array and no body.  In V2 and
+ * V3 it has one item: MXNet 1.5 to 1.9.1 write a scalar so in V2, which they
+ * cannot read back, because they take it for a record without an array.  Those
+ * exist in V0 and V1 only: no release could write one in V2.  (To try both
+ * readings would find an array named "" in the beginning of some scalars.)
  */
 #include "scan.h"
 
@@ -39,7 +41,6 @@ typedef struct scanner {
     uint64_t at;       /* where the next byte is read                        */
     uint64_t record;   /* the number of the record at hand, for messages     */
     uint64_t n_none;
-    int scalars;       /* how to read a V2 record without dimensions         */
 } scanner;
 
 typedef struct shape {
@@ -248,12 +249,6 @@ static mxio_status record_v2(scanner *s, mxio_err *err) {
     if (of.unknown) {
         return fail_at(s, where + 4, "a dimension is below 0", err);
     }
-    if (of.ndim == 0) {
-        s->g.scan->seen |= MXIO_SEEN_NO_DIMS;
-        if (!s->scalars) {
-            return add_none(s, err);
-        }
-    }
     return dense_body(s, &of, err);
 }
 
@@ -330,12 +325,8 @@ static mxio_status take_names(scanner *s, uint64_t n_records,
     return MXIO_OK;
 }
 
-static mxio_status scan_list(scanner *s, int scalars, mxio_err *err) {
+static mxio_status scan_list(scanner *s, mxio_err *err) {
     uint64_t magic, reserved, n_records;
-    mxio_growing_reset(&s->g);
-    s->scalars = scalars;
-    s->at = 0;
-    s->n_none = 0;
     s->record = MXIO_NOWHERE;
     TRY(take_u64(s, &magic, err));
     if (magic != LIST_MAGIC) {
@@ -364,41 +355,13 @@ static mxio_status scan_list(scanner *s, int scalars, mxio_err *err) {
     return MXIO_OK;
 }
 
-/* 2: it reaches the end of the file; 1: it can be read; 0: neither. */
-static int fit_of(const scanner *s, mxio_status status) {
-    if (status != MXIO_OK) {
-        return 0;
-    }
-    return s->at == s->w.file_nbytes ? 2 : 1;
-}
-
-static mxio_status scan_either_way(scanner *s, mxio_err *err) {
-    mxio_err first_err = {0}, second_err = {0};
-    mxio_status status = scan_list(s, 0, &first_err);
-    const int first = fit_of(s, status);
-    if ((s->g.scan->seen & MXIO_SEEN_NO_DIMS) && first < 2
-        && (status == MXIO_OK || status == MXIO_CORRUPT
-            || status == MXIO_UNSUPPORTED)) {
-        status = scan_list(s, 1, &second_err);
-        if (fit_of(s, status) < first) {
-            status = scan_list(s, 0, &first_err);
-        } else {
-            first_err = second_err;
-        }
-    }
-    if (status != MXIO_OK && err != NULL) {
-        *err = first_err;
-    }
-    return status;
-}
-
 mxio_status mxio_mxnet_scan(mxio_file *file, const mxio_foreign_dtype *dtypes,
                             size_t n_dtypes, mxio_scan *scan, mxio_err *err) {
     scanner s = {0};
     mxio_status status;
     TRY(mxio_growing_open(&s.g, scan, dtypes, n_dtypes, err));
     mxio_window_open(&s.w, file);
-    status = scan_either_way(&s, err);
+    status = scan_list(&s, err);
     mxio_window_close(&s.w);
     return status;
 }

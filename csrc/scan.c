@@ -123,17 +123,8 @@ mxio_status mxio_growing_open(growing *g, mxio_scan *scan,
         FAIL(err, MXIO_INVALID, MXIO_NOWHERE, MXIO_NOWHERE,
              "the table of dtypes is too long");
     }
-    mxio_growing_reset(g);
-    return MXIO_OK;
-}
-
-void mxio_growing_reset(growing *g) {
-    mxio_scan *scan = g->scan;
-    scan->n_parts = scan->n_records = scan->n_dims = scan->n_dtypes = 0;
-    scan->strings_nbytes = scan->n_names = 0;
-    scan->end_offset = 0;
-    scan->seen = 0;
     memset(g->row_of, 0xff, sizeof g->row_of);
+    return MXIO_OK;
 }
 
 mxio_status mxio_growing_part(growing *g, const mxio_part *part,

@@ -45,9 +45,6 @@ mxio_status mxio_growing_open(growing *g, mxio_scan *scan,
                               const mxio_foreign_dtype *table,
                               size_t n_table, mxio_err *err);
 
-/* Back to an empty scan, keeping its room. */
-void mxio_growing_reset(growing *g);
-
 /* Room for that many more parts.  REQUIRES: the caller has bounded it. */
 mxio_status mxio_growing_reserve(growing *g, uint64_t more, mxio_err *err);
 mxio_status mxio_growing_part(growing *g, const mxio_part *part,
