@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from types import ModuleType
 from typing import Any
 
-from benchmarks import load, partial, report, save, small
+from benchmarks import formats, load, partial, report, save, small
 from benchmarks.harness import SIZES, NotCold, Run, machine, measure
 from benchmarks.peers import find
 
@@ -32,6 +32,7 @@ QUESTIONS: dict[str, ModuleType] = {
     "load": load,
     "small": small,
     "partial": partial,
+    "formats": formats,
 }
 
 
@@ -89,25 +90,33 @@ def main(words: Sequence[str] | None = None) -> int:
     }
     print(report.sentence(document))
     begin = time.perf_counter()
-    with TemporaryDirectory(prefix="mxio-benchmarks-", dir=within) as folder:
-        run = Run(size, Path(folder), peers, told.cold)
-        for name in names:
-            cases: list[dict[str, Any]] = []
-            entry = {"name": name, "question": question(QUESTIONS[name]), "cases": cases}
-            document["questions"].append(entry)
-            print(f"\n{entry['question']}", flush=True)
-            try:
-                for case in QUESTIONS[name].cases(run):
-                    cases.append(report.case_document(case, measure(case, rounds)))
-                    report.print_case(cases[-1])
-            except NotCold as reason:
-                print(f"--cold is not to be had: {reason}")
-                return 1
+    try:
+        with TemporaryDirectory(prefix="mxio-benchmarks-", dir=within) as folder:
+            run = Run(size, Path(folder), peers, told.cold)
+            for name in names:
+                _answer(name, run, rounds, document)
+    except NotCold as reason:
+        print(f"--cold is not to be had: {reason}")
+        return 1
+    finally:
+        for peer in peers:
+            peer.close()
     document["took_seconds"] = time.perf_counter() - begin
     if told.out is not None:
         for path in report.write(document, told.out):
             print(path)
     return 0
+
+
+def _answer(name: str, run: Run, rounds: int, document: dict[str, Any]) -> None:
+    """Measure the cases of a question, and print and keep what came out."""
+    cases: list[dict[str, Any]] = []
+    entry = {"name": name, "question": question(QUESTIONS[name]), "cases": cases}
+    document["questions"].append(entry)
+    print(f"\n{entry['question']}", flush=True)
+    for case in QUESTIONS[name].cases(run):
+        cases.append(report.case_document(case, measure(case, rounds)))
+        report.print_case(cases[-1])
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import json
 import os
 import pickle
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -22,6 +24,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 import mxio
+from benchmarks.mxnet_process import digest
 
 __all__ = ["Array", "Arrays", "Peer", "find"]
 
@@ -50,7 +53,8 @@ class Peer:
         The checksum that is computed by a save, compared by a load.
     how : dict of str to str
         What it can do, of save, load, map (load by mapping and touching), one (an array
-        by name), rows (of a matrix, by number): the calls and settings.
+        by name), rows (of a matrix, by number), load_params, load_safetensors,
+        open_safetensors (list the names): the calls and settings.
     """
 
     name: ClassVar[str]
@@ -85,9 +89,30 @@ class Peer:
         """Open the file, load rows of a matrix one by one, close the file."""
         raise NotImplementedError
 
+    def names(self, path: Path) -> list[str]:
+        """Open the file, list the names of its arrays, close the file."""
+        raise NotImplementedError
+
     def give_back(self, arrays: Any) -> Arrays:
         """Undress what `load` returned, for comparing."""
         return dict(arrays)
+
+    def check(self, result: Any, arrays: Arrays) -> None:
+        """Raise unless what `load` returned is these arrays, bit by bit."""
+        found = self.give_back(result)
+        if found.keys() != arrays.keys():
+            raise AssertionError("other names came back")
+        if digest({name: found[name] for name in arrays}) != digest(arrays):
+            raise AssertionError("other arrays came back")
+
+    # For a peer in a process of its own: what the last load took there.
+    seconds: Any = None
+
+    def close(self) -> None:
+        """End what goes on in another process."""
+
+    def make_ready(self, nbytes: int) -> None:
+        """Bring a process of its own into the state that the harness brings this one into."""
 
 
 class Mxio(Peer):
@@ -157,6 +182,88 @@ class MxioMapped(Mxio):
         return [array[i].copy() for i in numbers]
 
 
+class MxioParams(Mxio):
+    kind = "params"
+    writes_crc = reads_crc = "no"
+    how: ClassVar[dict[str, str]] = {"load_params": "load(), the default"}
+
+    def save(self, path: Path, arrays: Any) -> None:
+        mxio.save(path, arrays, format="mxnet", sync=False)
+
+
+class MxioSafetensors(Mxio):
+    kind = "safetensors"
+    writes_crc = reads_crc = "no"
+    how: ClassVar[dict[str, str]] = {
+        "load_safetensors": "load(), the default",
+        "open_safetensors": "open(), list(f)",
+    }
+
+    def save(self, path: Path, arrays: Any) -> None:
+        mxio.save(path, arrays, format="safetensors", sync=False)
+
+    def names(self, path: Path) -> list[str]:
+        with mxio.open(path) as file:
+            return list(file)
+
+
+class Mxnet(Peer):
+    """MXNet, by its own interpreter; see mxnet_process.py."""
+
+    name = "MXNet"
+    kind = "params"
+    how: ClassVar[dict[str, str]] = {"load_params": "nd.load(), timed in its own process"}
+
+    def __init__(self) -> None:
+        self._python = os.environ.get("MXIO_MXNET_PYTHON")
+        if not self._python:
+            raise ImportError("MXIO_MXNET_PYTHON names no interpreter with MXNet")
+        self._process: subprocess.Popen[str] | None = None
+        self._seconds = 0.0
+
+    def _ask(self, **order: Any) -> Any:
+        if self._process is None:
+            assert self._python is not None
+            worker = str(Path(__file__).with_name("mxnet_process.py"))
+            env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+            self._process = subprocess.Popen(
+                [self._python, worker],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=env,
+                text=True,
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._python} with MXNet ended: {self._process.wait()}")
+        return json.loads(line)
+
+    def version(self) -> str:
+        return str(self._ask(version=True)["version"])
+
+    def make_ready(self, nbytes: int) -> None:
+        self._ask(ready=nbytes)
+
+    def load(self, path: Path) -> Any:
+        self._seconds = self._ask(load=str(path))["seconds"]
+
+    def seconds(self) -> float:
+        return self._seconds
+
+    def check(self, result: Any, arrays: Arrays) -> None:
+        if self._ask(digest=True)["digest"] != digest(arrays):
+            raise AssertionError("other arrays came back")
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
+
+
 class Safetensors(Peer):
     name = "safetensors"
     kind = "safetensors"
@@ -166,6 +273,8 @@ class Safetensors(Peer):
         "load": "numpy.load_file()",
         "one": "safe_open().get_tensor(name)",
         "rows": "safe_open().get_slice(name)[i]",
+        "load_safetensors": "numpy.load_file()",
+        "open_safetensors": "safe_open(), keys()",
     }
 
     def __init__(self) -> None:
@@ -186,6 +295,10 @@ class Safetensors(Peer):
         with self._open(path, framework="np") as file:
             array = file.get_slice(name)
             return [array[i] for i in numbers]
+
+    def names(self, path: Path) -> list[str]:
+        with self._open(path, framework="np") as file:
+            return list(file.keys())
 
 
 class Npz(Peer):
@@ -391,6 +504,9 @@ _PEERS: tuple[type[Peer], ...] = (
     Mxio,
     MxioUnchecked,
     MxioMapped,
+    MxioParams,
+    MxioSafetensors,
+    Mxnet,
     Safetensors,
     SafetensorsTorch,
     Npz,
