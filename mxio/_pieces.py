@@ -55,7 +55,7 @@ def tiles(shape: tuple[int, ...], n_items: int) -> Iterator[tuple[slice, ...]]:
     Examples
     --------
     >>> list(tiles((3, 4), 8))
-    [(slice(0, 2, None), slice(0, 4, None)), (slice(2, 3, None), slice(0, 4, None))]
+    [(slice(0, 3, None), slice(0, 2, None)), (slice(0, 3, None), slice(2, 4, None))]
     """
     if 0 in shape:
         return
