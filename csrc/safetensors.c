@@ -537,7 +537,8 @@ static mxio_status check_tiles(mxio_scan *scan, uint64_t base,
     }
     free(tiles);
     if (wrong != MXIO_NOWHERE) {
-        FAIL(err, MXIO_CORRUPT, scan->parts[wrong].offset, wrong,
+        FAIL(err, MXIO_CORRUPT,
+             min_u64(scan->parts[wrong].offset, file_nbytes), wrong,
              "its data overlaps the data before it, or leaves a hole");
     }
     if (at != file_nbytes - base) {

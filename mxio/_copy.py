@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
@@ -55,7 +56,8 @@ def copy(
     format : str, optional
         As in `save`.
     metadata : mapping, optional
-        Instead of the source's, which goes along where the format has a place for it.
+        Instead of the source's, which goes along where the format has a place for it:
+        in safetensors, which holds text only, other values as JSON.
     sync, threads, **options
         As in `save`.
     progress : callable, optional
@@ -80,9 +82,21 @@ def copy(
     """
     with Reader(source, threads=threads, encoding=encoding) as reader:
         tree = _selected(reader, names, rename, _floating(dtype), format)
-        if metadata is None and format in (None, formats.native.NAME, reader.index.format):
-            metadata = reader.metadata
+        if metadata is None:
+            metadata = _said_in(format, reader.metadata)
         write(path, prepare(tree, metadata, progress), format, sync, threads, options)
+
+
+def _said_in(format: str | None, metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what a format can hold of a file's metadata."""
+    if format in (None, formats.native.NAME):
+        return metadata
+    if format != formats.safetensors.NAME:
+        return None
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in metadata.items()
+    }
 
 
 def _floating(dtype: Any) -> np.dtype[Any] | None:

@@ -57,9 +57,9 @@ def stand_in(leaf: LazyArray | Cast) -> tuple[Array, str]:
     for extent in shape[:-1]:
         steps.append(steps[-1] * max(extent, 1))
     strides = steps[: array.ndim] if array._entry.order == "F" else steps[: array.ndim][::-1]
-    item = np.empty(1, dtype)
-    # Never touched: it only says how the array lies.
-    lies = np.lib.stride_tricks.as_strided(item, array.shape, strides, writeable=False)
+    # Never touched: it only says how the array lies. Not every dtype can be strided so.
+    item = np.empty(1, np.dtype((np.void, dtype.itemsize)))
+    lies = np.lib.stride_tricks.as_strided(item, array.shape, strides, writeable=False).view(dtype)
     return lies, name
 
 

@@ -95,10 +95,14 @@ def _index_shards(file: _core.File) -> Index:
         raise FormatError(f"{where}it is not JSON: {error}") from None
     weight_map = listed.get("weight_map") if isinstance(listed, dict) else None
     metadata = listed.get("metadata") if isinstance(listed, dict) else None
-    if not isinstance(weight_map, dict) or not all(map(_is_plain, weight_map.values())):
-        raise FormatError(
-            f"{where}its weight_map does not say of each array the name of a file beside it"
-        )
+    if not isinstance(weight_map, dict):
+        raise FormatError(f"{where}its weight_map is no object")
+    for name, shard in weight_map.items():
+        if not _is_plain(shard):
+            raise FormatError(
+                f"{where}{quote(name)} is in {clip(repr(shard))}, which is not the name of a "
+                "safetensors file beside it"
+            )
     if not weight_map:
         raise FormatError(f"{where}it lists no arrays")
     if not os.path.isfile(file.name):
