@@ -46,7 +46,8 @@ class ArrayChange(NamedTuple):
         How many elements there are; those of the first file if the shapes differ.
     n_changed : int or None
         How many elements differ by value and by more than the tolerance. 0.0 and -0.0 are
-        equal, and so are two NaN; 0 therefore means that only bits differ, or the dtype.
+        equal, and so are two NaN; 0 without a tolerance means that only bits differ, or the
+        dtype.
         None where values cannot be compared: other shapes, numbers with text.
     max_abs : int, float or None
         The largest difference of two elements, NaN left out: of integers exact, of
@@ -69,7 +70,7 @@ class ArrayChange(NamedTuple):
 
     @property
     def is_same(self) -> bool:
-        """Whether dtype, shape and all values are the same, and only bits differ."""
+        """Whether dtype, shape and all values are the same, as far as the tolerance goes."""
         return self.n_changed == 0 and self.dtypes[0] == self.dtypes[1]
 
 

@@ -20,7 +20,7 @@ from mxio._index import Content
 from mxio._lazy import LazyArray
 from mxio._reader import Damage, Progress, Reader, thread_count
 from mxio._source import Path, Source, Target, create, open_source, writer_of
-from mxio._stream import Cast, Streams, stand_in
+from mxio._stream import Cast, Streams, reporter, stand_in
 from mxio.errors import FormatError, quote
 
 __all__ = ["dumps", "load", "loads", "open", "prepare", "save", "verify", "write"]
@@ -48,7 +48,8 @@ def prepare(
             host, dtype = _host.to_host(leaf, name)
         hosts.append(host)
         dtypes.append(dtype)
-    streams = Streams(lazy, progress=progress) if lazy else None
+    report = reporter(lazy.values(), progress) if progress else None
+    streams = Streams(lazy, report=report) if lazy else None
     return Content(names, hosts, dtypes, structure, metadata, streams)
 
 

@@ -9,7 +9,7 @@ delivers the second. Small arrays are fetched together, large ones a piece at a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +18,7 @@ from mxio import _dtype
 from mxio._lazy import LazyArray, read_entries
 from mxio.errors import UnsupportedError
 
-__all__ = ["Cast", "Streams", "stand_in"]
+__all__ = ["Cast", "Streams", "reporter", "stand_in"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
@@ -82,6 +82,21 @@ def _nbytes(leaf: LazyArray | Cast) -> int:
     return array.size * _memory_dtype(leaf).itemsize
 
 
+def reporter(
+    leaves: Iterable[LazyArray | Cast], progress: Callable[[int, int], object]
+) -> Callable[[int], None]:
+    """Return a function that adds up bytes, and tells `progress` the sum and all there are."""
+    total = sum(map(_nbytes, leaves))
+    done = 0
+
+    def report(nbytes: int) -> None:
+        nonlocal done
+        done += nbytes
+        progress(min(done, total), total)
+
+    return report
+
+
 class Streams:
     """What a plan reads lazy arrays through, by their numbers in it."""
 
@@ -89,13 +104,11 @@ class Streams:
         self,
         leaves: dict[int, LazyArray | Cast],
         order: str = "A",
-        progress: Callable[[int, int], object] | None = None,
+        report: Callable[[int], object] | None = None,
     ) -> None:
         self._leaves = leaves
         self._order = order
-        self._progress = progress
-        self._done = 0
-        self._total = sum(map(_nbytes, leaves.values()))
+        self._report = report or (lambda nbytes: None)
         self._turned: tuple[int, Array] | None = None
         self._encoded: _Encoded | None = None
 
@@ -104,12 +117,7 @@ class Streams:
 
     def ordered(self, order: str) -> Streams:
         """Return the same arrays, given in 'C' order, or as each lies ('A')."""
-        return Streams(self._leaves, order, self._progress)
-
-    def _report(self, nbytes: int) -> None:
-        if self._progress is not None:
-            self._done += nbytes
-            self._progress(min(self._done, self._total), self._total)
+        return Streams(self._leaves, order, self._report)
 
     def fetch(self, numbers: Sequence[int]) -> list[Array]:
         """Return whole small arrays, contiguous in their order."""

@@ -74,8 +74,8 @@ def structure_of(index: Index) -> Structure:
     if index.structure in (b'"list"', b'"tuple"', b'"dict"'):
         word = index.structure[1:-1].decode()
         return Structure(f"{word} of {_count(len(index), 'array')}", [], [], {"": word})
-    names = index.names()
-    _tree.unflatten(index.structure, names, names)
+    entries = [index.entry(number) for number in range(len(index))]
+    _tree.unflatten(index.structure, index.names(), entries)
     found = Structure("", [], [], {})
     n_dense = _walk(json.loads(index.structure)["tree"], (), found)
     counts = (

@@ -28,7 +28,7 @@ import numpy as np
 from mxio._sparse import PARTS, SparseArray
 from mxio.errors import FormatError, UnsupportedError, clip, described, quote
 
-__all__ = ["JSON", "decode_metadata", "encode_metadata", "flatten", "unflatten"]
+__all__ = ["JSON", "decode_metadata", "encode_metadata", "flatten", "no_array", "unflatten"]
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Key: TypeAlias = "bool | int | str | None"
@@ -438,6 +438,48 @@ def _fits_a_word(node: Any) -> bool:
 
 def _bad(path: str, clause: str) -> FormatError:
     return FormatError(f"the structure{f' at {quote(path)}' if path else ''} has {clause}")
+
+
+def no_array(structure: bytes, sparse: bool = False) -> str:
+    """Return, for a message, the first thing in a structure that is no array with a name.
+
+    `sparse` says whether a sparse array is one. The structure is one that `flatten` made.
+    """
+    whole = json.loads(structure)
+    node = whole["tree"] if type(whole) is dict else {whole: []}
+    word, items = next(iter(node.items())) if type(node) is dict else ("", [])
+    if word == "dict":
+        for key, item in items:
+            if type(key) is not str:
+                known = "a large int" if type(key) is dict else repr(key)
+                return f"a dict with {known} as a key"
+            if not _is_array(item, sparse):
+                return f"{quote(key)}, {_what(item)}"
+    elif word in ("list", "tuple"):
+        for number, item in enumerate(items):
+            if not _is_array(item, sparse):
+                return f"item {number}, {_what(item)}"
+    return _what(node) if type(whole) is dict else f"{_article(whole)} {whole}"
+
+
+def _is_array(node: Any, sparse: bool) -> bool:
+    return bool(node == "array") or (sparse and type(node) is dict and bool(set(node) & set(PARTS)))
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _what(node: Any) -> str:
+    word = next(iter(node)) if type(node) is dict else ""
+    if word in ("list", "tuple", "dict"):
+        return f"a {word} in another container"
+    if word in PARTS:
+        return f"a {word} array"
+    kind = {"float": "a float", "int": "an int", "str": "a str", "bytes": "bytes"}.get(word)
+    return kind or (
+        "None" if node is None else f"{_article(type(node).__name__)} {type(node).__name__}"
+    )
 
 
 # ---- metadata --------------------------------------------------------------------------------

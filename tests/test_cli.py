@@ -11,6 +11,7 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from place import Place
 
@@ -194,6 +195,61 @@ def test_a_relative_folder_for_temporary_files_is_used_and_left_empty(place: Pla
 
 
 # ---- every command ---------------------------------------------------------------------------
+
+
+COMMANDS = {
+    "ls": ["x.mxio"],
+    "info": ["x.mxio"],
+    "verify": ["x.mxio"],
+    "diff": ["x.mxio", "x.mxio"],
+    "convert": ["x.mxio", "y.mxio"],
+    "stats": ["x.mxio"],
+    "tutorial": [],
+}
+
+
+def test_help_names_every_command(place: Place) -> None:
+    out = place.mxio("--help").out
+    assert re.findall(r"^    (\w+) ", out, re.M) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_prints_one_json_document(place: Place, command: str) -> None:
+    mxio.save(place.work / "x.mxio", {"w": np.array([1, np.nan, np.inf])})
+    assert f"usage: mxio {command} " in place.mxio(command, "--help").out
+    done = place.mxio(command, *COMMANDS[command], "--json")
+    assert (done.status, done.err) == (0, "")
+    assert isinstance(done.json, dict)
+    assert done.out.count("\n") == 1
+    assert done.out.isascii()
+
+
+def test_a_tutorial_in_json_that_fails_says_so(place: Place) -> None:
+    code = "import mxio; mxio.verify = lambda name: []\nimport sys; from mxio import cli\n"
+    done = place.python("-c", f"{code}sys.exit(cli.main(['tutorial', '--json']))")
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("mxio: step 7 of 7 went wrong")
+
+
+def test_what_is_odd_in_a_file_is_one_line_on_stderr(place: Place) -> None:
+    mxio.save(place.work / "x.params", {"w": np.ones(2)}, format="mxnet")
+    with open(place.work / "x.params", "ab") as file:
+        file.write(b"more")
+    done = place.mxio("convert", "x.params", "y.mxio")
+    assert done.status == 0
+    assert re.fullmatch(r"mxio: x.params: 4 bytes follow its end [^\n]+\n", done.err)
+
+
+def test_head_ends_a_long_list_silently(place: Place) -> None:
+    mxio.save(place.work / "x.mxio", {f"layer{n}": np.zeros(1) for n in range(20_000)})
+    code = (
+        "import subprocess, sys\n"
+        "args = [sys.executable, '-m', 'mxio', 'ls', 'x.mxio']\n"
+        "ls = subprocess.Popen(args, stdout=-1, stderr=-1)\n"
+        "print(ls.stdout.readline().split()[0]); ls.stdout.close()\n"
+        "print(ls.stderr.read(), ls.wait())\n"
+    )
+    assert place.python("-c", code).out == "b'name'\nb'' 141\n"
 
 
 @pytest.mark.parametrize("args", [["tutorial"], ["--help"], ["tutorial", "--help"], ["--version"]])

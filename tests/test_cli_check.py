@@ -224,7 +224,10 @@ def test_tolerances_let_small_differences_pass(run: Run) -> None:
     mxio.save("b.mxio", {**ARRAYS, "w": ARRAYS["w"] * (1 + 1e-6)})
     assert run("diff", "a.mxio", "b.mxio").status == 1
     assert run("diff", "a.mxio", "b.mxio", "--rtol", "1e-5").status == 0
-    assert run("diff", "a.mxio", "b.mxio", "--atol", "0.2").status == 0
+    done = run("diff", "a.mxio", "b.mxio", "--atol", "0.2")
+    assert done.status == 0
+    assert re.search(r"^w +close +0 of 100,000 +0.1 ", done.out, re.M)
+    assert done.out.endswith("\nsame: 1 within the tolerance, 2 equal bit for bit\n")
     assert run("diff", "a.mxio", "b.mxio", "--atol", "0.01").status == 1
     for wrong in ("-1", "nan", "x"):
         done = run("diff", "a.mxio", "b.mxio", f"--rtol={wrong}")

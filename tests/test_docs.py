@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every example in the docs runs: docstrings, README, and the C of docs/DESIGN.md.
+"""Every example in the docs runs: docstrings, README, commands, and the C of docs/DESIGN.md.
 
 The worked example of docs/FORMAT.md is test_format.py's.
 """
@@ -10,12 +10,14 @@ import doctest
 import importlib
 import pkgutil
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mxio
+from mxio import cli
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(
@@ -81,6 +83,32 @@ def test_the_readme_shows_the_two_commands() -> None:
     assert "mxio tutorial" in install
     assert "'.[test]'" in tests
     assert "pytest" in tests
+
+
+def test_the_commands_print_what_their_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs/COMMANDS.md"
+    (block,) = blocks(page, "python")
+    exec(compile(block, "COMMANDS.md", "exec"), {})
+    shown = "".join(blocks(page, "console"))
+    printed = ""
+    for line in re.findall(r"^\$ (.*)$", shown, re.M):
+        program, *args = shlex.split(line)
+        assert program == "mxio"
+        cli.main(args)
+        out, err = capsys.readouterr()
+        printed += f"$ {line}\n{out}{err}"
+    assert printed == shown
+    for command in re.findall(r"^    (\w+) ", cli_help(capsys), re.M):
+        assert re.search(rf"mxio {command}\b", page.read_text()), command
+
+
+def cli_help(capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    return capsys.readouterr().out
 
 
 def test_the_c_of_the_design_page_is_that_of_the_program_that_runs() -> None:

@@ -320,11 +320,11 @@ REFUSED: list[tuple[str, object, dict[str, Any], str]] = [
     ("npy", 5, {}, "one array"),
     ("npy", np.zeros(1), {"metadata": {"k": 1}}, "metadata"),
     ("npz", {"a": np.zeros(1)}, {"metadata": {"k": 1}}, "metadata"),
-    ("npz", {"w": np.zeros(1), "step": 7}, {}, "'step', a plain value,"),
-    ("npz", {"w": {"x": np.zeros(1)}}, {}, "'w', a dict in another container,"),
-    ("npz", [np.zeros(1), "text"], {}, "item 1, a plain value,"),
-    ("npz", {1: np.zeros(1)}, {}, "a key that is no str"),
-    ("npz", "text", {}, "a plain value"),
+    ("npz", {"w": np.zeros(1), "step": 7}, {}, "'step', an int"),
+    ("npz", {"w": {"x": np.zeros(1)}}, {}, "'w', a dict in another container"),
+    ("npz", [np.zeros(1), "text"], {}, "item 1, a str"),
+    ("npz", {1: np.zeros(1)}, {}, "a dict with 1 as a key"),
+    ("npz", "text", {}, "a str"),
     ("npz", {"x" * 65_535: np.zeros(1)}, {}, "at most 65535 bytes"),
 ]
 

@@ -172,12 +172,14 @@ def _print_diff(found: Diff, a: Index, b: Index, is_same: bool) -> None:
         print(f"{where}: {' -> '.join(kind or 'none' for kind in change.values)}")
     for change in found.metadata:
         print(f"metadata {shown(change.path)}: {_from_to(change)}")
-    n_bits = sum(change.is_same for change in found.changed)
+    n_same = sum(change.is_same for change in found.changed)
+    n_close = sum(change.is_same and bool(change.max_abs) for change in found.changed)
     counts = (
         (len(found.removed), "removed"),
         (len(found.added), "added"),
-        (len(found.changed) - n_bits, "changed"),
-        (n_bits, "of equal values in other bits"),
+        (len(found.changed) - n_same, "changed"),
+        (n_close, "within the tolerance"),
+        (n_same - n_close, "of equal values in other bits"),
         (found.n_equal, "equal bit for bit"),
     )
     told = ", ".join(f"{n:,} {word}" for n, word in counts if n) or "no arrays in either"
@@ -198,7 +200,7 @@ def _row(change: ArrayChange) -> tuple[str, ...]:
     if shape != other_shape:
         told.append(f"{shape_of(shape)} -> {shape_of(other_shape)}")
     if not told:
-        told.append("values" if change.n_changed else "bits only")
+        told.append("values" if change.n_changed else "close" if change.max_abs else "bits only")
     n_changed, largest = "", "" if change.max_abs is None else number(change.max_abs)
     if change.n_changed is not None:
         n_changed = f"{change.n_changed:,} of {change.size:,}"

@@ -38,6 +38,7 @@ _BINS_SHOWN = 16
 _BINS_NARROW = 8
 _NARROW = 100  # columns of a terminal
 _PLOTS_AT_MOST = 100
+_PLOTTED = 1e300
 
 
 class _Line(NamedTuple):
@@ -64,7 +65,9 @@ def stats(args: argparse.Namespace) -> int:
             )
         lines = _lines(reader, names, progress)
     if args.plot:
-        _plot(lines, args.plot, args.file)
+        with warnings.catch_warnings():  # a font lacks a character, an axis has no width
+            warnings.simplefilter("ignore")
+            _plot(lines, args.plot, args.file)
     if args.json:
         print_json({"file": args.file, "arrays": [_as_json(line) for line in lines]})
         return 0
@@ -166,15 +169,15 @@ def _plot(lines: list[_Line], path: str, source: str) -> None:
             axes.set_axis_off()
             axes.text(0.5, 0.5, "no finite numbers", ha="center", va="center")
             continue
-        # Halves, for what lies at both ends of float64.
-        edges = 2 * np.linspace(float(s.min) / 2, float(s.max) / 2, len(s.histogram) + 1)
-        if s.min == s.max:
-            edges = np.array([-0.5, 0.5]) + float(s.min)
-        axes.stairs(s.histogram, edges, fill=True)
+        low, high = float(s.min), float(s.max)
+        if max(-low, high) > _PLOTTED:  # matplotlib computes with sums of such
+            axes.set_axis_off()
+            axes.text(0.5, 0.5, "numbers too large to plot", ha="center", va="center")
+            continue
+        edges = np.linspace(low, high, len(s.histogram) + 1)
+        axes.stairs(s.histogram, edges if low < high else [low - 0.5, low + 0.5], fill=True)
         axes.set_xlabel(_caption(s), fontsize="x-small")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a font without some character, an axis without width
-        figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100)
 
 
 def _middle(name: str, length: int = 40) -> str:

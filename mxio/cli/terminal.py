@@ -295,7 +295,7 @@ class Progress:
             return
         self._last = now
         if self._bar is None and not self._printed:
-            self._bar = _tqdm(self._what, total)
+            self._bar = _tqdm(self._what, done, total)
         if self._bar is not None:
             self._bar.n = done
             self._bar.refresh()
@@ -306,7 +306,7 @@ class Progress:
             self._printed = max(self._printed, len(line))
 
 
-def _tqdm(what: str, total: int) -> Any:
+def _tqdm(what: str, done: int, total: int) -> Any:
     try:
         from tqdm import tqdm
     except ImportError:
@@ -314,6 +314,7 @@ def _tqdm(what: str, total: int) -> Any:
     tqdm.monitor_interval = 0  # no thread: the bar is refreshed from here
     return tqdm(
         desc=what,
+        initial=done,
         total=total,
         unit="B",
         unit_scale=True,

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mxio import _core, _dtype
+from mxio import _core, _dtype, _tree
 from mxio._index import Content, Index
 from mxio._sparse import PARTS
 from mxio.errors import FormatError, FormatWarning, quote
@@ -234,36 +234,24 @@ def _layout(content: Content) -> tuple[list[str], list[object]]:
         return content.names, ["array"] * len(content.names)
     node = structure["tree"]
     word, items = next(iter(node.items())) if isinstance(node, dict) else ("", [])
-    names: list[str] = []
     if word in _STYPES:
-        return names, [node]
-    if word == "dict":
-        for key, item in items:
-            _check_node(item, str(key))
-            if not isinstance(key, str):
-                raise TypeError(f"MXNet's files have names for keys, not {key!r}; use str({key!r})")
-            names.append(key)
-        return names, [item for _, item in items]
-    if word in ("list", "tuple"):
-        for i, item in enumerate(items):
-            _check_node(item, str(i))
-        return names, items
-    raise _refused("", node)
+        return [], [node]
+    keys = [key for key, _ in items] if word == "dict" else []
+    nodes = [item for _, item in items] if word == "dict" else items
+    if (
+        word not in ("list", "tuple", "dict")
+        or not all(isinstance(key, str) for key in keys)
+        or not all(map(_is_record, nodes))
+    ):
+        raise TypeError(
+            f"cannot save {_tree.no_array(content.structure, sparse=True)} in a file of MXNet's, "
+            "which holds a list or a dict of arrays: use mxio's own format, or save its arrays"
+        )
+    return keys, nodes
 
 
-def _check_node(node: object, path: str) -> None:
-    if node != "array" and not (isinstance(node, dict) and set(node) <= set(_STYPES)):
-        raise _refused(path, node)
-
-
-def _refused(path: str, node: object) -> TypeError:
-    word = next(iter(node)) if isinstance(node, dict) else "None" if node is None else ""
-    what = f"a {word}" if word in ("list", "tuple", "dict") else word or type(node).__name__
-    at = f"{quote(path)}: " if path else ""
-    return TypeError(
-        f"{at}MXNet's files hold a list or a dict of arrays, not {what} in it; "
-        "use mxio's own format, or save the arrays alone"
-    )
+def _is_record(node: object) -> bool:
+    return node == "array" or (isinstance(node, dict) and set(node) <= set(_STYPES))
 
 
 def _int64(content: Content, number: int) -> np.ndarray[Any, Any]:

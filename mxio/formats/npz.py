@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mxio import _core, _dtype
+from mxio import _core, _dtype, _tree
 from mxio._sparse import PARTS
 from mxio.errors import ChecksumError, FormatError, UnsupportedError, quote
 from mxio.formats import _zip, npy
@@ -407,7 +407,7 @@ def plan(content: Content, *, compress: bool = False) -> Plan:
         names = [f"arr_{number}" for number in range(len(content.names))]
     else:
         raise ValueError(
-            f"cannot save {_no_array(json.loads(content.structure))} in an npz file, which holds "
+            f"cannot save {_tree.no_array(content.structure)} in an npz file, which holds "
             "arrays by name and nothing else: use format='mxio', or save its arrays alone"
         )
     for name in names:
@@ -418,29 +418,3 @@ def plan(content: Content, *, compress: bool = False) -> Plan:
                 f"{quote(name)}: the name of a member of a zip has at most 65535 bytes"
             )
     return Plan(content, names, compress)
-
-
-def _no_array(structure: Any) -> str:
-    """Return, for a message, the first thing in a structure that an npz file has no word for."""
-    node = structure["tree"]
-    word: str
-    items: Any
-    word, items = next(iter(node.items())) if type(node) is dict else ("", [])
-    if word == "dict":
-        for key, item in items:
-            if type(key) is not str:
-                return "a dict with a key that is no str"
-            if item != "array":
-                return f"{quote(key)}, {_what(item)},"
-    elif word in ("list", "tuple"):
-        for number, item in enumerate(items):
-            if item != "array":
-                return f"item {number}, {_what(item)},"
-    return _what(node)
-
-
-def _what(node: Any) -> str:
-    word = next(iter(node)) if type(node) is dict else ""
-    if word in ("list", "tuple", "dict"):
-        return f"a {word} in another container"
-    return f"a {word} array" if word in PARTS else "a plain value"

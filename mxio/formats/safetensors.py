@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mxio import _core, _dtype
+from mxio import _core, _dtype, _tree
 from mxio._index import Content, Entry, Index
 from mxio.errors import FormatError, UnsupportedError, clip, described, quote
 
@@ -258,8 +258,8 @@ def plan(content: Content) -> _core.Plan:
     """Lay out a dict of arrays."""
     if content.structure != b'"dict"':
         raise TypeError(
-            f"safetensors files hold a dict of arrays, not {_said(content)}; use mxio's own "
-            "format, or name the arrays: {'name': array}"
+            f"cannot save {_tree.no_array(content.structure)} in a safetensors file, which holds a "
+            "dict of arrays: use mxio's own format, or name the arrays: {'name': array}"
         )
     arrays = list(content.arrays)
     infos: list[tuple[int, str, int]] = []
@@ -300,15 +300,6 @@ def plan(content: Content) -> _core.Plan:
         )
     items.insert(0, len(text).to_bytes(8, "little") + text)
     return _core.Plan.framed(content.names, arrays, "C" * len(arrays), items, sources)
-
-
-def _said(content: Content) -> str:
-    structure = json.loads(content.structure)
-    if structure == "array":
-        return "one without a name"
-    return (
-        f"a {structure}" if isinstance(structure, str) else "a tree, plain values or sparse arrays"
-    )
 
 
 def _checked(metadata: object) -> dict[str, str]:
