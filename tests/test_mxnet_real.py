@@ -74,6 +74,8 @@ DTYPES = ["float32", "float64", "float16", "uint8", "int32", "int8", "int64", "b
 made = {}
 
 def make(name, arrays):
+    # Else a shape of what is still being computed may be written, which its reader overrules.
+    nd.waitall()
     nd.save(folder + "/" + name, arrays)
     listed = [arrays] if not isinstance(arrays, (list, dict)) else arrays
     made[name] = said_all(listed)
