@@ -50,11 +50,28 @@ void mxio_index_dtype(const mxio_index *index, uint64_t row,
                 + index->dtype_names[row];
 }
 
+static uint64_t find_in_table(const mxio_index *index, const char *name,
+                              size_t name_nbytes) {
+    uint64_t at = name_hash(name, name_nbytes) & index->table_mask;
+    for (; index->table[at] != 0; at = (at + 1) & index->table_mask) {
+        mxio_entry entry;
+        mxio_index_entry(index, index->table[at] - 1, &entry);
+        if (mxio_name_compare(name, name_nbytes, entry.name,
+                              entry.name_nbytes) == 0) {
+            return index->table[at] - 1;
+        }
+    }
+    return MXIO_NOWHERE;
+}
+
 uint64_t mxio_index_find(const mxio_index *index, const char *name,
                          size_t name_nbytes) {
     const uint8_t *by_name = index->bytes + index->s.offset[BY_NAME];
     uint64_t low = 0, high = index->n.n_entries;
     mxio_entry entry;
+    if (index->foreign) {
+        return find_in_table(index, name, name_nbytes);
+    }
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
         uint64_t number = load_u64(by_name + 8 * middle);

@@ -133,8 +133,19 @@ static uint64_t utf8_step(const uint8_t *p, uint64_t left) {
     return c >= lowest && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff) ? n : 0;
 }
 
+/* Whether eight bytes are ASCII without NUL: no high bit, and none of them
+ * borrows when 1 is taken from it. */
+static int plain_word(const uint8_t *p) {
+    uint64_t x;
+    memcpy(&x, p, sizeof x);
+    return ((x | (x - 0x0101010101010101u)) & 0x8080808080808080u) == 0;
+}
+
 int mxio_name_is_valid(const uint8_t *name, uint64_t nbytes) {
     uint64_t i = 0;
+    while (nbytes - i >= 8 && plain_word(name + i)) {
+        i += 8;
+    }
     while (i < nbytes) {
         uint64_t n = utf8_step(name + i, nbytes - i);
         if (n == 0) {
@@ -456,6 +467,9 @@ mxio_status mxio_index_encode(const mxio_content *content,
     p = dst + s.offset[CHECKSUMS];
     for (uint64_t i = 0; i < n.n_chunks; i++) {
         store_u32(p + 4 * i, checksums[i]);
+    }
+    if (layout->index_offset == 0) {
+        return MXIO_OK; /* of a foreign file: found by a table of hashes */
     }
     return names_encode(content, dst + s.offset[BY_NAME], err);
 }

@@ -143,6 +143,7 @@ void mxio_index_free(mxio_index *index) {
         free(index->extents);
         free(index->dtype_names);
         free(index->stored);
+        free(index->table);
         free(index);
     }
 }
@@ -394,6 +395,44 @@ static mxio_status check_by_name(const mxio_index *index, mxio_err *err) {
     return MXIO_OK;
 }
 
+/* Each name once.  An enemy may choose names whose hashes meet: then it is
+ * found out after as many steps as honest names never take. */
+enum { TABLE_STEPS_MAX = 4096 };
+
+static mxio_status fill_table(mxio_index *index, mxio_err *err) {
+    uint64_t n_slots = 16;
+    mxio_entry entry, other;
+    while (n_slots < 2 * index->n.n_entries) {
+        n_slots *= 2;
+    }
+    if (n_slots > SIZE_MAX / sizeof *index->table
+        || (index->table = calloc((size_t)n_slots, sizeof *index->table))
+               == NULL) {
+        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
+    }
+    index->table_mask = n_slots - 1;
+    for (uint64_t i = 0; i < index->n.n_entries; i++) {
+        uint64_t at, steps = 0;
+        mxio_index_entry(index, i, &entry);
+        at = name_hash(entry.name, entry.name_nbytes) & index->table_mask;
+        while (index->table[at] != 0) {
+            mxio_index_entry(index, index->table[at] - 1, &other);
+            if (mxio_name_compare(entry.name, entry.name_nbytes, other.name,
+                                  other.name_nbytes) == 0) {
+                FAIL(err, MXIO_CORRUPT, MXIO_NOWHERE, i,
+                     "a name stands twice");
+            }
+            if (++steps > TABLE_STEPS_MAX) {
+                FAIL(err, MXIO_CORRUPT, MXIO_NOWHERE, i,
+                     "its names are made to be slow to tell apart");
+            }
+            at = (at + 1) & index->table_mask;
+        }
+        index->table[at] = i + 1;
+    }
+    return MXIO_OK;
+}
+
 static int extent_compare(const void *left, const void *right) {
     const extent *a = left;
     const extent *b = right;
@@ -461,7 +500,7 @@ static mxio_status check_index(mxio_index *index, mxio_err *err) {
              "the entries do not use all dims, chunks and dtypes");
     }
     TRY(check_dtypes(index, sum.name_offset, err));
-    TRY(check_by_name(index, err));
+    TRY(index->foreign ? fill_table(index, err) : check_by_name(index, err));
     return check_tiling(index, err);
 }
 

@@ -23,6 +23,9 @@ struct mxio_index {
     uint64_t *dtype_names; /* where in the strings each dtype's name begins */
     int foreign;         /* of a foreign file: head and checksums are empty,
                             extents lie as they come                        */
+    uint64_t *table;     /* foreign: numbers of entries by hash of their
+                            names, + 1; 0 is free.  Instead of by_name      */
+    uint64_t table_mask;
     uint64_t *stored;    /* stored_nbytes of each entry, where they differ
                             from nbytes; else NULL                          */
 };
@@ -34,6 +37,22 @@ static inline const uint8_t *entry_bytes(const mxio_index *index, uint64_t i) {
 static inline const uint64_t *dims_of(const mxio_index *index) {
     return (const uint64_t *)(const void *)(index->bytes
                                             + index->s.offset[DIMS]);
+}
+
+static inline uint64_t name_hash(const char *name, uint64_t nbytes) {
+    uint64_t h = nbytes;
+    while (nbytes >= 8) {
+        uint64_t word;
+        memcpy(&word, name, sizeof word);
+        h = (h ^ word) * 0x9e3779b97f4a7c15u;
+        h ^= h >> 32;
+        name += 8;
+        nbytes -= 8;
+    }
+    for (; nbytes > 0; nbytes--) {
+        h = (h ^ (uint8_t)*name++) * 0x9e3779b97f4a7c15u;
+    }
+    return h ^ h >> 29;
 }
 
 /* In file terms, for messages. */

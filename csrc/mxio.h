@@ -133,7 +133,8 @@ mxio_status mxio_layout_plan(mxio_content *content, mxio_layout *out,
                              mxio_err *err);
 
 /* Writes the index_nbytes bytes of a planned index to dst.  checksums has
- * layout->n_chunks values.  MXIO_INVALID: a name is not as FORMAT.md 3.2 wants
+ * layout->n_chunks values.  (An index_offset of 0, which no file has, is
+ * mxio_index_foreign's: by_name stays empty.)  MXIO_INVALID: a name is not as FORMAT.md 3.2 wants
  * it or stands twice (err->item: the later entry).  MXIO_NOMEM. */
 mxio_status mxio_index_encode(const mxio_content *content,
                               const mxio_layout *layout,
@@ -179,7 +180,7 @@ mxio_status mxio_index_foreign(mxio_content *content,
                                uint64_t file_nbytes, mxio_index **out,
                                mxio_err *err);
 
-/* Number of the entry of that name, or MXIO_NOWHERE.  Binary search. */
+/* Number of the entry of that name, or MXIO_NOWHERE.  Binary search, or a hash. */
 uint64_t mxio_index_find(const mxio_index *index, const char *name,
                          size_t name_nbytes);
 

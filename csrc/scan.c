@@ -20,10 +20,12 @@ void mxio_window_open(window *w, mxio_file *file) {
     memset(w, 0, sizeof *w);
     w->file = file;
     w->file_nbytes = mxio_file_nbytes(file);
+    w->mem = mxio_file_peek(file, w->file_nbytes, 0);
+    w->nbytes = w->mem == NULL ? 0 : w->file_nbytes;
 }
 
 void mxio_window_close(window *w) {
-    free(w->mem);
+    free(w->owned);
     memset(w, 0, sizeof *w);
 }
 
@@ -39,15 +41,16 @@ static mxio_status window_fill(window *w, uint64_t offset, uint64_t nbytes,
     }
     n = min_u64(n, w->file_nbytes - offset);
     if (n > w->room) {
-        uint8_t *mem = realloc(w->mem, (size_t)n);
+        uint8_t *mem = realloc(w->owned, (size_t)n);
         if (mem == NULL) {
             return no_memory(err);
         }
-        w->mem = mem;
+        w->owned = mem;
         w->room = n;
     }
     w->nbytes = 0;
-    TRY(mxio_file_get(w->file, w->mem, n, offset, err));
+    w->mem = w->owned;
+    TRY(mxio_file_get(w->file, w->owned, n, offset, err));
     w->offset = offset;
     w->nbytes = n;
     return MXIO_OK;

@@ -14,7 +14,8 @@
 typedef struct window {
     mxio_file *file;
     uint64_t file_nbytes;
-    uint8_t *mem;             /* owned                                       */
+    const uint8_t *mem;
+    uint8_t *owned;           /* NULL: mem is the whole file, in memory      */
     uint64_t room;
     uint64_t offset, nbytes;  /* of the file, in mem                         */
 } window;

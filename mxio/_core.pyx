@@ -41,7 +41,7 @@ cdef uint64_t WINDOW_NBYTES = 2 * MXIO_PIECE_NBYTES
 # Arrays up to this long share an allocation, which holds at most SLAB_NBYTES:
 # what one array that is kept can pin.
 cdef uint64_t SHARED_NBYTES = 1 << 16
-cdef uint64_t SLAB_NBYTES = 1 << 20
+cdef uint64_t SLAB_NBYTES = 2 << 20
 cdef uint64_t ALIGNMENT = 64
 # A run without checksums is cut anywhere; the longest a file can be.
 cdef uint64_t FRAMED_CHUNK_NBYTES = 1 << 16
@@ -452,6 +452,29 @@ cdef object view_of(const mxio_entry *entry, cnp.dtype dtype, char *data, object
     return array
 
 
+def stand_in(tuple shape not None, cnp.dtype dtype not None, str order not None):
+    """An array that says shape, dtype and order and has no memory: never to be touched."""
+    cdef mxio_entry entry
+    cdef uint64_t dims[64]
+    cdef int k
+    if len(shape) > 64:
+        raise SystemError("more than 64 dimensions")
+    for k in range(len(shape)):
+        dims[k] = shape[k]
+    entry.shape = dims
+    entry.ndim = len(shape)
+    entry.order = MXIO_ORDER_F if order == "F" else MXIO_ORDER_C
+    # An address of its own, which tells two of them apart.
+    stand_in_address[0] += 64
+    array = view_of(&entry, dtype, stand_in_address[0], None)
+    array.flags.writeable = False
+    return array
+
+
+cdef char *stand_in_address[1]
+stand_in_address[0] = <char *>4096
+
+
 # ---- files -----------------------------------------------------------------------------------
 
 cdef class File:
@@ -766,7 +789,7 @@ cdef uint64_t allocate(Index index, list numbers, list dtypes, mxio_segment *seg
     for i in range(n):
         mxio_index_entry(index._index, numbers[i], &entry)
         dtype = dtypes[entry.dtype]
-        if isinstance(dtype, Exception):
+        if type(dtype) is UnsupportedError:
             raise UnsupportedError(f"{quote(text(entry.name, entry.name_nbytes))}: {dtype}")
         if entry.nbytes == 0:
             arrays.append(view_of(&entry, dtype, NULL, None))
@@ -1046,21 +1069,24 @@ cdef class Plan:
         cdef uint64_t i, start, nbytes, step
         cdef uint64_t end = first
         cdef uint64_t room = WINDOW_NBYTES
+        streamed = []
+        # Small bytes in between, such as the header of each record, go along.
         while (end < self._n_segments and self._segments[end].nbytes <= SHARED_NBYTES
-               and self._segments[end].nbytes <= room and self._is_streamed(end)):
+               and self._segments[end].nbytes <= room):
             room -= self._segments[end].nbytes
+            if self._is_streamed(end):
+                streamed.append(end)
             end += 1
         if end > first:
-            fetched = self._sources.fetch([self._numbers[i] for i in range(first, end)])
-            for i in range(first, end):
-                buffer = fetched[i - first]
+            fetched = self._sources.fetch([self._numbers[i] for i in streamed])
+            for i, buffer in zip(streamed, fetched):
                 if cnp.PyArray_NBYTES(buffer) != <cnp.npy_intp>self._segments[i].nbytes:
                     raise SystemError("a source gave another number of bytes")
                 self._segments[i].mem = cnp.PyArray_DATA(buffer)
                 self._segments[i].strided = NULL
             with nogil:
                 status = mxio_write(file, segment, end - first, NULL, opts, &err)
-            for i in range(first, end):
+            for i in streamed:
                 self._segments[i].mem = NULL
             check(status, &err, where)
             return end

@@ -87,6 +87,9 @@ class Sources(Protocol):
     def ordered(self, order: str) -> Sources:
         """Return the same, given in 'C' order, or as each array lies ('A')."""
 
+    def converted(self, number: int, dtype: np.dtype[Any]) -> tuple[Sources, Array]:
+        """Return the same, one of them as another dtype, and its stand-in."""
+
     def fill(self, number: int, start: int, into: Any) -> None:
         """Fill a writable buffer with the array's bytes from `start` on."""
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from mxio import _dtype
+from mxio import _core, _dtype
 from mxio._lazy import LazyArray, read_entries
 from mxio.errors import UnsupportedError
 
@@ -24,7 +24,7 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 
 # An array that has to be turned from Fortran to C order is read whole up to this size;
 # a longer one in strips, each of which reads from all over the file.
-_TURNED_NBYTES = 32 << 20
+_TURNED_NBYTES = 16 << 20
 
 
 class Cast:
@@ -51,16 +51,7 @@ def stand_in(leaf: LazyArray | Cast) -> tuple[Array, str]:
     """Return an array of that shape, dtype and order that has no memory, and its dtype on disk."""
     array = leaf if isinstance(leaf, LazyArray) else leaf.array
     name = array._entry.dtype if isinstance(leaf, LazyArray) else _dtype.name_of(leaf.dtype)
-    dtype = _memory_dtype(leaf)
-    steps = [dtype.itemsize]
-    shape = array.shape if array._entry.order == "F" else array.shape[::-1]
-    for extent in shape[:-1]:
-        steps.append(steps[-1] * max(extent, 1))
-    strides = steps[: array.ndim] if array._entry.order == "F" else steps[: array.ndim][::-1]
-    # Never touched: it only says how the array lies. Not every dtype can be strided so.
-    item = np.empty(1, np.dtype((np.void, dtype.itemsize)))
-    lies = np.lib.stride_tricks.as_strided(item, array.shape, strides, writeable=False).view(dtype)
-    return lies, name
+    return _core.stand_in(array.shape, _memory_dtype(leaf), array._entry.order), name
 
 
 def _memory_dtype(leaf: LazyArray | Cast) -> np.dtype[Any]:
@@ -118,6 +109,13 @@ class Streams:
     def ordered(self, order: str) -> Streams:
         """Return the same arrays, given in 'C' order, or as each lies ('A')."""
         return Streams(self._leaves, order, self._report)
+
+    def converted(self, number: int, dtype: np.dtype[Any]) -> tuple[Streams, Array]:
+        """Return the same arrays, one of them as another dtype, and its stand-in."""
+        leaf = self._leaves[number]
+        cast = Cast(leaf if isinstance(leaf, LazyArray) else leaf.array, dtype)
+        streams = Streams({**self._leaves, number: cast}, self._order, self._report)
+        return streams, stand_in(cast)[0]
 
     def fetch(self, numbers: Sequence[int]) -> list[Array]:
         """Return whole small arrays, contiguous in their order."""

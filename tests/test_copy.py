@@ -187,3 +187,37 @@ def test_an_array_whose_dtype_numpy_lacks_is_copied_by_its_bits(
     loaded = mxio.load(tmp_path / "b")
     assert same(loaded["x"], array)
     assert same(loaded["y"], array[:10])
+
+
+def test_indices_of_a_sparse_array_become_mxnet_s_on_the_way(tmp_path: Path) -> None:
+    csr = mxio.SparseArray(
+        "csr",
+        (2, 3),
+        np.array([1.0, 2.0], "float32"),
+        np.array([2, 0], "int32"),
+        np.array([0, 1, 2], "int32"),
+    )
+    mxio.save(tmp_path / "a", {"s": csr})
+    mxio.copy(tmp_path / "a", tmp_path / "b", format="mxnet")
+    loaded = mxio.load(tmp_path / "b")["s"]
+    assert loaded.indices.dtype == loaded.indptr.dtype == "int64"
+    assert np.array_equal(loaded.toarray(), [[0, 0, 1], [2, 0, 0]])
+
+
+def test_many_small_arrays_are_fetched_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mxio import _stream
+
+    fetched: list[int] = []
+    fetch = _stream.Streams.fetch
+    monkeypatch.setattr(
+        _stream.Streams, "fetch", lambda self, n: fetched.append(len(n)) or fetch(self, n)
+    )
+    arrays = {f"p{i}": np.full(3, i, "float32") for i in range(5000)}
+    mxio.save(tmp_path / "a", arrays)
+    for format in ("mxio", "mxnet", "safetensors"):
+        fetched.clear()
+        mxio.copy(tmp_path / "a", tmp_path / "b", format=format)
+        assert fetched == [5000], format
+        assert mxio.dumps(arrays, format=format) == (tmp_path / "b").read_bytes()

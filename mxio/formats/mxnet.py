@@ -197,6 +197,7 @@ def plan(content: Content, *, version: int = 2) -> _core.Plan:
     names, nodes = _layout(content)
     items: list[bytes | int] = [_MAGIC + struct.pack("<QQ", 0, len(nodes))]
     arrays = list(content.arrays)
+    sources = content.sources and content.sources.ordered("C")
     number = 0
     for n, node in enumerate(nodes):
         if node == "array":
@@ -210,8 +211,12 @@ def plan(content: Content, *, version: int = 2) -> _core.Plan:
             at = f"{quote(names[n])}: " if names else ""
             raise ValueError(f"{at}MXNet's files of version 3 have no sparse arrays; use version=2")
         numbers = range(number, number + len(PARTS[stype]))
-        for index_number in numbers[1:]:
-            arrays[index_number] = _int64(content, index_number)
+        for part in numbers[1:]:  # MXNet's indices are int64
+            if content.dtypes[part] != "int64":
+                if sources is not None and part in sources:
+                    sources, arrays[part] = sources.converted(part, np.dtype(np.int64))
+                else:
+                    arrays[part] = arrays[part].astype(np.int64)
         items += [_sparse_header(stype, tuple(shape), content, arrays, numbers), *numbers]
         number = numbers.stop
     tail = [struct.pack("<Q", len(names))]
@@ -219,7 +224,6 @@ def plan(content: Content, *, version: int = 2) -> _core.Plan:
         raw = name.encode()
         tail += [struct.pack("<Q", len(raw)), raw]
     items.append(b"".join(tail))
-    sources = content.sources and content.sources.ordered("C")
     return _core.Plan.framed(content.names, arrays, "C" * len(arrays), items, sources)
 
 
@@ -252,18 +256,6 @@ def _layout(content: Content) -> tuple[list[str], list[object]]:
 
 def _is_record(node: object) -> bool:
     return node == "array" or (isinstance(node, dict) and set(node) <= set(_STYPES))
-
-
-def _int64(content: Content, number: int) -> np.ndarray[Any, Any]:
-    """Return the indices of a sparse array as MXNet keeps them."""
-    if content.dtypes[number] == "int64":
-        return content.arrays[number]
-    if content.sources is not None and number in content.sources:
-        raise TypeError(
-            f"{quote(content.names[number])}: MXNet's files have int64 indices, not "
-            f"{content.dtypes[number]}; load the array first"
-        )
-    return content.arrays[number].astype(np.int64)
 
 
 def _shape(shape: tuple[int, ...]) -> bytes:
