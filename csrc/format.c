@@ -301,6 +301,12 @@ static int same_array(const mxio_entry *a, const mxio_entry *b) {
                       == 0);
 }
 
+/* How an index is encoded whose entries lie as they lie. */
+static void entry_of_content(const void *context, uint64_t i,
+                             mxio_entry *out) {
+    *out = ((const mxio_content *)context)->entries[i];
+}
+
 static counts content_counts(const mxio_content *content,
                              uint64_t n_chunks) {
     counts n = {0};
@@ -403,14 +409,28 @@ mxio_status mxio_index_encode(const mxio_content *content,
                               const mxio_layout *layout,
                               const uint32_t *checksums, uint8_t *dst,
                               mxio_err *err) {
-    counts n = content_counts(content, layout->n_chunks);
+    const counts n = content_counts(content, layout->n_chunks);
     sections s;
-    uint8_t *strings, *p;
-    uint64_t first_dim = 0, name_offset = 0;
     if (!mxio_sections_plan(&n, &s) || s.end != layout->index_nbytes) {
         FAIL(err, MXIO_INVALID, MXIO_NOWHERE, MXIO_NOWHERE,
              "the layout is not this content's");
     }
+    mxio_sections_encode(content, &n, &s, entry_of_content, content, dst);
+    for (uint64_t i = 0; i < n.n_chunks; i++) {
+        store_u32(dst + s.offset[CHECKSUMS] + 4 * i, checksums[i]);
+    }
+    return names_encode(content, dst + s.offset[BY_NAME], err);
+}
+
+void mxio_sections_encode(const mxio_content *content, const counts *counted,
+                          const sections *at, mxio_entry_at *entry_at,
+                          const void *context, uint8_t *dst) {
+    const counts n = *counted;
+    const sections s = *at;
+    uint8_t *strings, *p;
+    uint64_t first_dim = 0, name_offset = 0;
+    mxio_entry item;
+    const mxio_entry *entry = &item;
     memset(dst, 0, (size_t)s.offset[CHECKSUMS]);
     store_u64(dst + 0, n.n_entries);
     store_u64(dst + 8, n.n_dtypes);
@@ -422,10 +442,10 @@ mxio_status mxio_index_encode(const mxio_content *content,
     store_u64(dst + 56, n.metadata_nbytes);
 
     strings = dst + s.offset[STRINGS];
-    for (uint64_t i = 0; i < content->n_entries; i++) {
-        const mxio_entry *entry = &content->entries[i];
-        uint64_t alias = entry->alias_of == MXIO_NOWHERE
-                             ? 0 : entry->alias_of + 1;
+    for (uint64_t i = 0; i < n.n_entries; i++) {
+        uint64_t alias;
+        entry_at(context, i, &item);
+        alias = entry->alias_of == MXIO_NOWHERE ? 0 : entry->alias_of + 1;
         p = dst + s.offset[ENTRIES] + MXIO_ENTRY_NBYTES * i;
         store_u64(p + 0, entry->offset);
         store_u64(p + 8, entry->nbytes);
@@ -464,14 +484,6 @@ mxio_status mxio_index_encode(const mxio_content *content,
         memcpy(dst + s.offset[METADATA], content->metadata,
                (size_t)n.metadata_nbytes);
     }
-    p = dst + s.offset[CHECKSUMS];
-    for (uint64_t i = 0; i < n.n_chunks; i++) {
-        store_u32(p + 4 * i, checksums[i]);
-    }
-    if (layout->index_offset == 0) {
-        return MXIO_OK; /* of a foreign file: found by a table of hashes */
-    }
-    return names_encode(content, dst + s.offset[BY_NAME], err);
 }
 
 void mxio_head_encode(const mxio_head *head, uint8_t *dst) {

@@ -64,6 +64,15 @@ int mxio_sections_plan(const counts *n, sections *out);
 int mxio_array_nbytes(const uint64_t *shape, uint8_t ndim,
                       uint64_t item_bits, uint64_t *out);
 
+/* Fills in entry i. */
+typedef void mxio_entry_at(const void *context, uint64_t i, mxio_entry *out);
+
+/* Writes all sections but by_name and checksums; of content only what is not
+ * its entries is looked at. */
+void mxio_sections_encode(const mxio_content *content, const counts *counted,
+                          const sections *at, mxio_entry_at *entry_at,
+                          const void *context, uint8_t *dst);
+
 /* UTF-8 without NUL. */
 int mxio_name_is_valid(const uint8_t *name, uint64_t nbytes);
 

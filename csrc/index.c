@@ -537,77 +537,78 @@ mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
 /* What is read at least, in bytes, where no checksum calls for more. */
 enum { FOREIGN_CHUNK_NBYTES = 4096 };
 
-static mxio_status adopt(mxio_index *index, mxio_content *content,
-                         const uint64_t *stored_nbytes, mxio_err *err) {
-    mxio_layout layout = {0};
-    counts n = {0};
-    mxio_status status;
-    n.n_entries = content->n_entries;
-    n.n_dtypes = content->n_dtypes;
-    n.structure_nbytes = content->structure_nbytes;
-    n.metadata_nbytes = content->metadata_nbytes;
-    for (uint64_t i = 0; i < content->n_entries; i++) {
-        mxio_entry *entry = &content->entries[i];
-        entry->alias_of = MXIO_NOWHERE;
-        entry->first_chunk = 0;
-        entry->chunk_nbytes = min_u64(entry->nbytes, FOREIGN_CHUNK_NBYTES);
-        if (entry->nbytes == 0) {
-            entry->offset = 0;
-        }
-        n.n_dims += entry->ndim;
-        n.strings_nbytes += entry->name_nbytes;
+void mxio_foreign_entry(mxio_entry *entry) {
+    entry->alias_of = MXIO_NOWHERE;
+    entry->first_chunk = 0;
+    entry->chunk_nbytes = min_u64(entry->nbytes, FOREIGN_CHUNK_NBYTES);
+    if (entry->nbytes == 0) {
+        entry->offset = 0;
     }
-    for (uint64_t i = 0; i < content->n_dtypes; i++) {
-        n.strings_nbytes += content->dtypes[i].name_nbytes;
-    }
-    if (!mxio_sections_plan(&n, &index->s) || index->s.end > SIZE_MAX
-        || (index->bytes = malloc((size_t)index->s.end)) == NULL) {
-        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
-    }
-    layout.index_nbytes = index->s.end;
-    index->head.index_nbytes = index->s.end;
-    if (stored_nbytes != NULL && n.n_entries > 0) {
-        if (n.n_entries > SIZE_MAX / sizeof *index->stored
-            || (index->stored
-                = malloc((size_t)n.n_entries * sizeof *index->stored))
-                   == NULL) {
-            FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE,
-                 "out of memory");
-        }
-        memcpy(index->stored, stored_nbytes,
-               (size_t)n.n_entries * sizeof *index->stored);
-    }
-    status = mxio_index_encode(content, &layout, NULL, index->bytes, err);
-    if (status == MXIO_INVALID && err != NULL) {
-        err->status = MXIO_CORRUPT; /* it is the file that says so */
-    }
-    if (status == MXIO_INVALID) {
-        return MXIO_CORRUPT;
-    }
-    TRY(status);
-    return check_index(index, err);
 }
 
-mxio_status mxio_index_foreign(mxio_content *content,
-                               const uint64_t *stored_nbytes,
-                               uint64_t file_nbytes, mxio_index **out,
-                               mxio_err *err) {
+mxio_status mxio_index_adopt(const mxio_content *content, const counts *n,
+                             mxio_entry_at *entry_at, const void *context,
+                             const uint64_t *stored_nbytes,
+                             uint64_t file_nbytes, mxio_index **out,
+                             mxio_err *err) {
     mxio_index *index = calloc(1, sizeof *index);
+    const size_t n_stored = stored_nbytes == NULL ? 0 : (size_t)n->n_entries;
+    mxio_entry entry;
     mxio_status status;
-    if (index == NULL) {
+    if (index == NULL || !mxio_sections_plan(n, &index->s)
+        || index->s.end > SIZE_MAX
+        || n->n_entries > SIZE_MAX / sizeof *index->stored - 1
+        || (index->bytes = malloc((size_t)index->s.end)) == NULL
+        || (n_stored > 0
+            && (index->stored = malloc(n_stored * sizeof *index->stored))
+                   == NULL)) {
+        mxio_index_free(index);
         FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
     }
     index->foreign = 1;
     index->head.file_nbytes = file_nbytes;
-    status = adopt(index, content, stored_nbytes, err);
+    index->head.index_nbytes = index->s.end;
+    if (n_stored > 0) {
+        memcpy(index->stored, stored_nbytes,
+               n_stored * sizeof *index->stored);
+    }
+    mxio_sections_encode(content, n, &index->s, entry_at, context,
+                         index->bytes);
+    status = check_index(index, err);
     if (status != MXIO_OK) {
         mxio_index_free(index);
-        if (err != NULL && err->item < content->n_entries) {
-            /* Not a place in the index: the file has none. */
-            err->offset = content->entries[err->item].offset;
+        if (err != NULL && err->item < n->n_entries) {
+            entry_at(context, err->item, &entry);
+            err->offset = entry.offset; /* no place in the index is one */
         }
         return status;
     }
     *out = index;
     return MXIO_OK;
+}
+
+static void entry_of_foreign(const void *context, uint64_t i,
+                             mxio_entry *out) {
+    *out = ((const mxio_content *)context)->entries[i];
+    mxio_foreign_entry(out);
+}
+
+mxio_status mxio_index_foreign(const mxio_content *content,
+                               const uint64_t *stored_nbytes,
+                               uint64_t file_nbytes, mxio_index **out,
+                               mxio_err *err) {
+    counts n = {0};
+    n.n_entries = content->n_entries;
+    n.n_dtypes = content->n_dtypes;
+    n.structure_nbytes = content->structure_nbytes;
+    n.metadata_nbytes = content->metadata_nbytes;
+    for (uint64_t i = 0; i < content->n_entries; i++) {
+        n.n_dims += content->entries[i].ndim;
+        n.strings_nbytes += content->entries[i].name_nbytes;
+    }
+    for (uint64_t i = 0; i < content->n_dtypes; i++) {
+        n.strings_nbytes += content->dtypes[i].name_nbytes;
+    }
+    return mxio_index_adopt(content, &n, entry_of_foreign, content,
+                            stored_nbytes, file_nbytes, out, err);
 }

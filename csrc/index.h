@@ -55,6 +55,16 @@ static inline uint64_t name_hash(const char *name, uint64_t nbytes) {
     return h ^ h >> 29;
 }
 
+/* Makes and judges the index of a foreign file.  n: of what entry_at gives and
+ * of content, of which only dtypes, structure and metadata are looked at. */
+mxio_status mxio_index_adopt(const mxio_content *content, const counts *n,
+                             mxio_entry_at *entry_at, const void *context,
+                             const uint64_t *stored_nbytes,
+                             uint64_t file_nbytes, mxio_index **out,
+                             mxio_err *err);
+/* Fills in what a scanner does not know. */
+void mxio_foreign_entry(mxio_entry *entry);
+
 /* In file terms, for messages. */
 static inline uint64_t at_section(const mxio_index *index, int section,
                            uint64_t relative) {

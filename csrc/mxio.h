@@ -133,8 +133,7 @@ mxio_status mxio_layout_plan(mxio_content *content, mxio_layout *out,
                              mxio_err *err);
 
 /* Writes the index_nbytes bytes of a planned index to dst.  checksums has
- * layout->n_chunks values.  (An index_offset of 0, which no file has, is
- * mxio_index_foreign's: by_name stays empty.)  MXIO_INVALID: a name is not as FORMAT.md 3.2 wants
+ * layout->n_chunks values.  MXIO_INVALID: a name is not as FORMAT.md 3.2 wants
  * it or stands twice (err->item: the later entry).  MXIO_NOMEM. */
 mxio_status mxio_index_encode(const mxio_content *content,
                               const mxio_layout *layout,
@@ -170,12 +169,11 @@ void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out);
 void mxio_index_dtype(const mxio_index *index, uint64_t row, mxio_dtype *out);
 
 /* The index of a foreign file, made of what a scanner found in it: of each
- * entry name, shape, nbytes, offset, dtype, ndim and order; the rest is filled
- * in.  stored_nbytes: how many bytes of the file each entry takes from its
+ * entry name, shape, nbytes, offset, dtype, ndim and order are looked at.  stored_nbytes: how many bytes of the file each entry takes from its
  * offset on; NULL means its nbytes.  Judged as a native index is, but extents
  * lie as they come: inside the file, without overlap.  There are no checksums.
  * Nothing that is passed is kept. */
-mxio_status mxio_index_foreign(mxio_content *content,
+mxio_status mxio_index_foreign(const mxio_content *content,
                                const uint64_t *stored_nbytes,
                                uint64_t file_nbytes, mxio_index **out,
                                mxio_err *err);

@@ -42,6 +42,9 @@ static mxio_status bad(const parser *p, const char *what, mxio_err *err) {
 /* ---- JSON ----------------------------------------------------------------- */
 
 static void skip_space(parser *p) {
+    if (p->text[p->at] > ' ') {
+        return; /* as nearly always; a NUL stands behind the header */
+    }
     while (p->at < p->nbytes
            && (p->text[p->at] == ' ' || p->text[p->at] == '\n'
                || p->text[p->at] == '\t' || p->text[p->at] == '\r')) {
@@ -56,7 +59,7 @@ static uint8_t peek(parser *p) {
 }
 
 static mxio_status expect(parser *p, uint8_t wanted, mxio_err *err) {
-    if (peek(p) != wanted) {
+    if (p->text[p->at] != wanted && peek(p) != wanted) {
         char what[] = "the header is not JSON: expected ' '";
         what[sizeof what - 3] = (char)wanted;
         return bad(p, what, err);
@@ -196,19 +199,20 @@ static int is_string(const string *s, const char *text) {
 }
 
 static mxio_status take_u64(parser *p, uint64_t *out, mxio_err *err) {
+    const int zero = peek(p) == '0';
+    const uint8_t *at = p->text + p->at; /* a NUL stands behind the header */
     uint64_t x = 0;
     uint64_t n = 0;
-    const int zero = peek(p) == '0';
-    while (p->at < p->nbytes && p->text[p->at] >= '0'
-           && p->text[p->at] <= '9') {
-        uint64_t digit = (uint64_t)(p->text[p->at] - '0');
-        if (x > (UINT64_MAX - digit) / 10) {
+    for (; *at >= '0' && *at <= '9'; at++) {
+        uint64_t digit = (uint64_t)(*at - '0');
+        /* 19 digits always fit. */
+        if (n >= 19 && x > (UINT64_MAX - digit) / 10) {
             return bad(p, "a number does not fit 64 bits", err);
         }
         x = 10 * x + digit;
-        p->at++;
         n++;
     }
+    p->at = (uint64_t)(at - p->text);
     if (n == 0 || (zero && n > 1)
         || (p->at < p->nbytes
             && (p->text[p->at] == '.' || p->text[p->at] == 'e'

@@ -3,6 +3,7 @@
  * scan.c - what the scanners of foreign files share, and the way from a scan to
  * an index.
  */
+#include "index.h"
 #include "scan.h"
 
 #include <stdlib.h>
@@ -214,63 +215,75 @@ static int number_names(uint64_t n, uint8_t **names, uint64_t *ends) {
     return 1;
 }
 
-/* stored: where they differ from nbytes, else untouched. */
-static mxio_status fill_entries(const mxio_scan *scan, const uint8_t *names,
-                                const uint64_t *ends, mxio_entry *entries,
-                                uint64_t *stored, mxio_err *err) {
+/* A scan whose names are known, as entries. */
+typedef struct view {
+    const mxio_scan *scan;
+    const uint8_t *names;
+    const uint64_t *ends;
+} view;
+
+static void entry_of_view(const void *context, uint64_t i, mxio_entry *out) {
+    const view *v = context;
+    const mxio_part *part = &v->scan->parts[i];
+    const uint64_t begin = i == 0 ? 0 : v->ends[i - 1];
+    out->name = (const char *)v->names + begin;
+    out->name_nbytes = (uint16_t)(v->ends[i] - begin); /* checked before */
+    out->shape = v->scan->dims + part->first_dim;
+    out->ndim = part->ndim;
+    out->nbytes = part->nbytes;
+    out->offset = part->offset;
+    out->dtype = part->dtype;
+    out->order = MXIO_ORDER_C;
+    mxio_foreign_entry(out);
+}
+
+static mxio_status check_view(const view *v, counts *n, int *encoded,
+                              mxio_err *err) {
+    const mxio_scan *scan = v->scan;
     uint64_t begin = 0;
     for (uint64_t i = 0; i < scan->n_parts; i++) {
         const mxio_part *part = &scan->parts[i];
-        mxio_entry *entry = &entries[i];
-        if (ends[i] - begin > MXIO_MAX_NAME_NBYTES) {
+        if (v->ends[i] - begin > MXIO_MAX_NAME_NBYTES) {
             FAIL(err, MXIO_UNSUPPORTED, part->offset, i,
                  "a name has more than 65535 bytes");
         }
         if (part->kind != MXIO_PART_DENSE) {
             FAIL(err, MXIO_INVALID, part->offset, i, "a part is not dense");
         }
-        entry->name = (const char *)names + begin;
-        entry->name_nbytes = (uint16_t)(ends[i] - begin);
-        begin = ends[i];
-        entry->shape = scan->dims + part->first_dim;
-        entry->ndim = part->ndim;
-        entry->nbytes = part->nbytes;
-        entry->offset = part->offset;
-        entry->dtype = part->dtype;
-        entry->order = MXIO_ORDER_C;
-        if (stored != NULL) {
-            stored[i] = part->stored_nbytes;
-        }
+        begin = v->ends[i];
+        n->n_dims += part->ndim;
+        *encoded = *encoded || part->stored_nbytes != part->nbytes;
+    }
+    n->n_entries = scan->n_parts;
+    n->n_dtypes = scan->n_dtypes;
+    n->strings_nbytes = begin;
+    for (uint64_t i = 0; i < scan->n_dtypes; i++) {
+        n->strings_nbytes += scan->dtypes[i].name_nbytes;
     }
     return MXIO_OK;
 }
 
-static int is_encoded(const mxio_scan *scan) {
-    for (uint64_t i = 0; i < scan->n_parts; i++) {
-        if (scan->parts[i].stored_nbytes != scan->parts[i].nbytes) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-static mxio_status index_of(const mxio_scan *scan, mxio_content *content,
-                            const uint8_t *names, const uint64_t *ends,
+static mxio_status index_of(const view *v, const mxio_content *content,
                             uint64_t file_nbytes, mxio_index **out,
                             mxio_err *err) {
+    const mxio_scan *scan = v->scan;
     uint64_t *stored = NULL;
+    int encoded = 0;
+    counts n = {0};
     mxio_status status;
-    if (is_encoded(scan)
-        && (stored = malloc((size_t)scan->n_parts * sizeof *stored)) == NULL) {
-        return no_memory(err);
+    TRY(check_view(v, &n, &encoded, err));
+    n.structure_nbytes = content->structure_nbytes;
+    if (encoded) {
+        stored = malloc((size_t)scan->n_parts * sizeof *stored);
+        if (stored == NULL) {
+            return no_memory(err);
+        }
+        for (uint64_t i = 0; i < scan->n_parts; i++) {
+            stored[i] = scan->parts[i].stored_nbytes;
+        }
     }
-    content->n_entries = scan->n_parts;
-    content->dtypes = scan->dtypes;
-    content->n_dtypes = scan->n_dtypes;
-    status = fill_entries(scan, names, ends, content->entries, stored, err);
-    if (status == MXIO_OK) {
-        status = mxio_index_foreign(content, stored, file_nbytes, out, err);
-    }
+    status = mxio_index_adopt(content, &n, entry_of_view, v, stored,
+                              file_nbytes, out, err);
     free(stored);
     return status;
 }
@@ -280,6 +293,7 @@ mxio_status mxio_scan_index(const mxio_scan *scan, const char *structure,
                             mxio_index **out, mxio_err *err) {
     const uint64_t n = scan->n_parts;
     mxio_content content = {0};
+    view v = {scan, scan->strings, scan->name_ends};
     uint8_t *numbers = NULL;
     uint64_t *ends = NULL;
     mxio_status status;
@@ -287,24 +301,21 @@ mxio_status mxio_scan_index(const mxio_scan *scan, const char *structure,
         FAIL(err, MXIO_INVALID, MXIO_NOWHERE, MXIO_NOWHERE,
              "the names are not those of the parts");
     }
-    if (n >= SIZE_MAX / sizeof *content.entries
-        || (content.entries = calloc((size_t)n + 1, sizeof *content.entries))
-               == NULL) {
-        return no_memory(err);
-    }
     content.structure = structure;
     content.structure_nbytes = structure_nbytes;
-    if (scan->n_names != 0 || n == 0) {
-        status = index_of(scan, &content, scan->strings, scan->name_ends,
-                          file_nbytes, out, err);
-    } else if ((ends = malloc((size_t)n * sizeof *ends)) == NULL
-               || !number_names(n, &numbers, ends)) {
-        status = no_memory(err);
-    } else {
-        status = index_of(scan, &content, numbers, ends, file_nbytes, out,
-                          err);
+    content.dtypes = scan->dtypes;
+    content.n_dtypes = scan->n_dtypes;
+    if (scan->n_names == 0 && n > 0) {
+        if (n > SIZE_MAX / sizeof *ends
+            || (ends = malloc((size_t)n * sizeof *ends)) == NULL
+            || !number_names(n, &numbers, ends)) {
+            free(ends);
+            return no_memory(err);
+        }
+        v.names = numbers;
+        v.ends = ends;
     }
-    free(content.entries);
+    status = index_of(&v, &content, file_nbytes, out, err);
     free(ends);
     free(numbers);
     return status;

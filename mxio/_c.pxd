@@ -94,7 +94,7 @@ cdef extern from "mxio.h" nogil:
     uint64_t mxio_index_n_dtypes(const mxio_index *index)
     void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out)
     void mxio_index_dtype(const mxio_index *index, uint64_t row, mxio_dtype *out)
-    mxio_status mxio_index_foreign(mxio_content *content, const uint64_t *stored_nbytes,
+    mxio_status mxio_index_foreign(const mxio_content *content, const uint64_t *stored_nbytes,
                                    uint64_t file_nbytes, mxio_index **out, mxio_err *err)
     uint64_t mxio_index_find(const mxio_index *index, const char *name, size_t name_nbytes)
     const uint32_t *mxio_index_checksums(const mxio_index *index)

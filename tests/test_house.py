@@ -72,7 +72,7 @@ C_INCLUDES: dict[str, set[str]] = {
     "index.c": {"index.h", "stdlib.h"},
     "entries.c": {"index.h"},
     "scan.h": {"format.h"},
-    "scan.c": {"scan.h", "stdlib.h"},
+    "scan.c": {"index.h", "scan.h", "stdlib.h"},
     "mxnet.c": {"scan.h", "stdlib.h"},
     "safetensors.c": {"scan.h", "stdlib.h"},
     "arrays.c": {"internal.h", "stdlib.h"},
