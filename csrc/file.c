@@ -208,6 +208,16 @@ mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes,
     return MXIO_OK;
 }
 
+mxio_status mxio_file_measure(mxio_file *file, mxio_err *err) {
+    if (file->fd >= 0) {
+        int failed = mxio_os_nbytes(file->fd, &file->nbytes);
+        if (failed != 0) {
+            return fail_io(err, failed, "cannot tell its length");
+        }
+    }
+    return MXIO_OK;
+}
+
 /* The part that holds an offset, or the one before the gap it lies in. */
 static const mxio_file *part_at(const mxio_file *file, uint64_t offset) {
     uint64_t low = 0, high = file->n_parts;

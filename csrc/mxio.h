@@ -278,6 +278,10 @@ mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes,
 mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes,
                           uint64_t offset, mxio_err *err);
 
+/* Looks how long a created file has become, so that what was written can be
+ * read before it is committed. */
+mxio_status mxio_file_measure(mxio_file *file, mxio_err *err);
+
 /* With sync: makes the contents durable, renames, makes the name durable; when
  * it returns MXIO_OK a power cut cannot bring the older file back.  Without:
  * renames.  Failure before the rename leaves the older file; a failure to make

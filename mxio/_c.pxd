@@ -134,6 +134,7 @@ cdef extern from "mxio.h" nogil:
                               mxio_err *err)
     mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes, uint64_t offset,
                               mxio_err *err)
+    mxio_status mxio_file_measure(mxio_file *file, mxio_err *err)
     mxio_status mxio_file_commit(mxio_file *file, int sync, mxio_err *err)
     void mxio_file_close(mxio_file *file)
     mxio_status mxio_map_new(mxio_file *file, mxio_map **out, mxio_err *err)

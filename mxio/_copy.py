@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
@@ -14,10 +15,19 @@ from mxio._file import prepare, write
 from mxio._lazy import LazyArray
 from mxio._reader import Progress, Reader
 from mxio._source import Source, Target
+from mxio._sparse import SparseArray
 from mxio._stream import Cast
-from mxio.errors import UnsupportedError, quote
+from mxio.errors import UnsupportedError, described, quote
 
-__all__ = ["copy"]
+__all__ = ["FORMAT_OF", "copy"]
+
+FORMAT_OF = {
+    ".mxio": "mxio",
+    ".params": "mxnet",
+    ".safetensors": "safetensors",
+    ".npz": "npz",
+    ".npy": "npy",
+}
 
 
 def copy(
@@ -33,6 +43,7 @@ def copy(
     threads: int | None = None,
     progress: Progress | None = None,
     encoding: str | None = None,
+    check: Callable[[Reader], None] | None = None,
     **options: Any,
 ) -> None:
     """Copy a file's arrays into another file, piece by piece, whatever the two formats.
@@ -54,7 +65,8 @@ def copy(
     dtype : dtype, optional
         What floating arrays are converted to.
     format : str, optional
-        As in `save`.
+        As in `save`. None: as the ending of `path` says (.mxio, .params, .safetensors,
+        .npz, .npy), mxio's own where it says nothing.
     metadata : mapping, optional
         Instead of the source's, which goes along where the format has a place for it:
         in safetensors, which holds text only, other values as JSON.
@@ -64,6 +76,9 @@ def copy(
         Called with bytes done and bytes in all.
     encoding : str, optional
         As in `load`.
+    check : callable, optional
+        Called with an `mxio.Reader` of what was written before `path` is replaced:
+        what it raises leaves `path` as it was. Not for file objects.
 
     Raises
     ------
@@ -76,15 +91,18 @@ def copy(
 
     Examples
     --------
-    >>> mxio.copy('w.mxio', 'w.safetensors', ['w'], format='safetensors')
+    >>> mxio.copy('w.mxio', 'w.safetensors', ['w'])
     >>> mxio.load('w.safetensors')['w'].shape
     (2, 3)
     """
+    if format is None and isinstance(path, (str, os.PathLike)):
+        format = FORMAT_OF.get(os.path.splitext(os.fsdecode(path))[1].lower())
     with Reader(source, threads=threads, encoding=encoding) as reader:
         tree = _selected(reader, names, rename, _floating(dtype), format)
         if metadata is None:
             metadata = _said_in(format, reader.metadata)
-        write(path, prepare(tree, metadata, progress), format, sync, threads, options)
+        content = prepare(tree, metadata, progress)
+        write(path, content, format, sync, threads, options, check)
 
 
 def _said_in(format: str | None, metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -131,6 +149,12 @@ def _selected(
     flat = dict(zip([entry.name for entry in entries], leaves, strict=True))
     if names is None and rename is None:
         tree = _tree.unflatten(index.structure, index.names(), leaves)
+        plain = None if format in (None, formats.native.NAME) else _plain_value(tree)
+        if plain:
+            raise TypeError(
+                f"cannot copy {plain}, into format {format!r}, which holds arrays only: "
+                "names=[...] takes some of them, names=list(mxio.open(...)) all"
+            )
         return flat if _says_less(format, tree) else tree
     if rename is None:
         return flat
@@ -154,6 +178,17 @@ def _says_less(format: str | None, tree: object) -> bool:
     if format == formats.safetensors.NAME and not isinstance(tree, dict):
         return bool(items) and all(isinstance(item, (LazyArray, Cast)) for item in items)
     return any(isinstance(item, (list, tuple, dict)) for item in items) and _only_arrays(tree)
+
+
+def _plain_value(tree: object, path: str = "") -> str | None:
+    """Return the path and kind of the first plain value in a tree."""
+    if isinstance(tree, (list, tuple, dict)):
+        pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        inner = (_plain_value(item, f"{path}/{key}" if path else str(key)) for key, item in pairs)
+        return next((found for found in inner if found), None)
+    if isinstance(tree, (LazyArray, Cast, SparseArray)):
+        return None
+    return f"{quote(path)}, {described(tree)}" if tree is not None else f"{quote(path)}, None"
 
 
 def _items(tree: object) -> list[object]:

@@ -631,6 +631,15 @@ cdef class File:
         finally:
             self._leave()
 
+    def measure(self):
+        """Let a file being made be read as far as it is written."""
+        cdef mxio_err err
+        self._enter()
+        try:
+            check(mxio_file_measure(self._file, &err), &err, self.name)
+        finally:
+            self._leave()
+
     def commit(self, bint sync):
         cdef mxio_err err
         cdef mxio_status status

@@ -10,7 +10,7 @@ the structure puts them together again. Defaults live in the signatures below.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -59,8 +59,14 @@ def write(
     format: str | None,
     sync: bool,
     threads: int | None,
-    options: Any,
+    options: dict[str, Any],
+    check: Callable[[Reader], None] | None = None,
 ) -> None:
+    """Lay out what is to be saved in a format, and write it.
+
+    `check` gets a reader of what was written, before that takes its name: raising, it
+    leaves what was there.
+    """
     n_threads = thread_count(threads)
     plan = formats.plan(format or formats.native.NAME, content, options)
     if not isinstance(path, (str, os.PathLike)) and hasattr(path, "write"):
@@ -69,6 +75,10 @@ def write(
     file = create(cast(Path, path))
     try:
         plan.write(file, sync, n_threads)
+        if check is not None:
+            file.measure()
+            module = formats.detect(file, None)
+            check(Reader._of(file, module.index(file, None), True, n_threads))
         file.commit(sync)
     finally:
         file.close()
@@ -111,7 +121,8 @@ def save(
         Another thread that changes an array meanwhile makes the file fail its
         checksums.
     format : {'mxio', 'mxnet', 'safetensors', 'npz', 'npy'}, optional
-        mxio's own format if None. The others say less, and what they cannot say is
+        mxio's own format if None, whatever the ending of `path`. The others say less,
+        and what they cannot say is
         refused: plain values and nested containers, some dtypes, most metadata.
     metadata : mapping of str to JSON values, optional
         Read it again with ``mxio.open(path).metadata``.

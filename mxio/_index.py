@@ -311,6 +311,9 @@ class Index(Mapping[str, Entry]):
         prefixed = next((p for p in ("arg:", "aux:") if f"{p}{name}" in self), "")
         if prefixed:
             return f": did you mean {quote(prefixed + name)}? load(..., strip={prefixed!r}) cuts it"
+        inner = next((found for found in self.names() if found.endswith(f"/{name}")), "")
+        if inner:
+            return f": did you mean {quote(inner)}?"
         if len(self) > _SUGGEST_FROM_AT_MOST:
             return f", which holds {len(self)} arrays"
         import difflib  # only to help: 1 ms that every import would pay

@@ -248,6 +248,7 @@ def test_a_copy_that_is_none_is_noticed(
     copy = mxio.copy
 
     def miscopied(source: Any, path: Any, *args: Any, **options: Any) -> None:
+        check = options.pop("check")
         copy(source, path, *args, **options)
         found = mxio.load(path)
         if wrong == "value":
@@ -259,11 +260,13 @@ def test_a_copy_that_is_none_is_noticed(
         else:
             found["plain"] = 1
         mxio.save(path, found)
+        with mxio.open(path) as reader:
+            check(reader)
 
     monkeypatch.setattr(mxio, "copy", miscopied)
     done = run("convert", "a.mxio", "b.mxio")
     assert (done.status, done.out) == (2, "")
-    assert re.fullmatch(r"mxio: b.mxio was written, but must not be used: the copy.*\n", done.err)
+    assert re.fullmatch(r"mxio: b.mxio was not written: the copy.*\n", done.err)
 
 
 def test_convert_as_json(run: Run) -> None:
@@ -274,6 +277,7 @@ def test_convert_as_json(run: Run) -> None:
         "n_arrays": 4,
         "nbytes": 156,
         "n_plain_left_out": 0,
+        "n_sparse_split": 0,
         "renamed": {},
     }
 

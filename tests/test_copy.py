@@ -221,3 +221,35 @@ def test_many_small_arrays_are_fetched_together(
         mxio.copy(tmp_path / "a", tmp_path / "b", format=format)
         assert fetched == [5000], format
         assert mxio.dumps(arrays, format=format) == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_check_that_raises_leaves_what_was_there(format: str, tmp_path: Path) -> None:
+    class Refused(Exception):
+        pass
+
+    def check(reader: mxio.Reader) -> None:
+        assert sorted(reader) == sorted(FLAT)
+        assert same(reader["bias"][...], FLAT["bias"])
+        raise Refused
+
+    mxio.save(tmp_path / "a", FLAT)
+    (tmp_path / "b").write_bytes(b"old")
+    with pytest.raises(Refused):
+        mxio.copy(tmp_path / "a", tmp_path / "b", format=format, check=check)
+    assert (tmp_path / "b").read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_the_ending_says_the_format_of_a_copy(tmp_path: Path) -> None:
+    mxio.save(tmp_path / "a", {"x": np.ones(3)})
+    for ending, format in (
+        ("params", "mxnet"),
+        ("safetensors", "safetensors"),
+        ("npz", "npz"),
+        ("mxio", "mxio"),
+        ("bin", "mxio"),
+    ):
+        mxio.copy(tmp_path / "a", tmp_path / f"b.{ending}")
+        with mxio.open(tmp_path / f"b.{ending}") as reader:
+            assert reader.index.format == format

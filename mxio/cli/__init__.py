@@ -32,6 +32,8 @@ _PATTERN = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line and return its exit status."""
     message = ""
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     try:
         try:
             with warnings.catch_warnings():

@@ -6,14 +6,16 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from typing import Any
 
 import numpy as np
 
 import mxio
 from mxio import _dtype
+from mxio._copy import FORMAT_OF
 from mxio._diff import is_floating, require_copy
-from mxio._structure import Plain, structure_of
+from mxio._structure import Plain, Structure, structure_of
 from mxio.cli.show import select
 from mxio.cli.terminal import (
     FORMATS,
@@ -28,18 +30,10 @@ from mxio.errors import quote
 
 __all__ = ["convert"]
 
-_FORMAT_OF = {
-    ".mxio": "mxio",
-    ".params": "mxnet",
-    ".safetensors": "safetensors",
-    ".npz": "npz",
-    ".npy": "npy",
-}
-
 
 def convert(args: argparse.Namespace) -> int:
     """Carry out ``mxio convert``."""
-    format = args.to or _FORMAT_OF.get(os.path.splitext(args.b)[1].lower())
+    format = args.to or FORMAT_OF.get(os.path.splitext(args.b)[1].lower())
     if format is None:
         raise Stop(f"the ending of {args.b} says no format: use --to {'|'.join(FORMATS)}")
     dtype = _floating(args.dtype) if args.dtype else None
@@ -52,6 +46,35 @@ def convert(args: argparse.Namespace) -> int:
             raise Stop(_no_room(structure.plain, format, args.a))
         names = select(a.index.names(), args.only, args.a)
         new = _renamed(names, args.rename)
+        entries: list[mxio.Entry] = []
+        copied: list[Structure] = []
+
+        def check(b: mxio.Reader) -> None:
+            with Progress(f"compare {args.b}") as progress:
+                pairs = list(new.items())
+                if "" in new.values() or (
+                    is_whole and structure.kinds.get("") in ("list", "tuple")
+                ):
+                    # A format has its own names for what has none.
+                    pairs = list(zip(names, b.index.names(), strict=False))
+                elif format == "npy":
+                    pairs = [(name, "") for name in names]
+                try:
+                    if len(b.index) != len(names):
+                        raise mxio.FormatError(
+                            f"the copy has {plural(len(b.index), 'array')}, not {len(names):,}"
+                        )
+                    require_copy(a, b, pairs, dtype=dtype, progress=progress)
+                    copied.append(structure_of(b.index))
+                    if is_whole and (copied[0].plain, copied[0].sparse) != (
+                        structure.plain,
+                        structure.sparse,
+                    ):
+                        raise mxio.FormatError("the copy has another structure")
+                except mxio.FormatError as error:
+                    raise Stop(f"{args.b} was not written: {error}") from error
+            entries.extend(b.index.entry(number) for number in range(len(b)))
+
         with Progress(f"write {args.b}") as progress:
             _copy(
                 args.a,
@@ -62,30 +85,10 @@ def convert(args: argparse.Namespace) -> int:
                 format=format,
                 progress=progress,
                 encoding=args.encoding,
+                check=check,
             )
-        with mxio.open(args.b) as b, Progress(f"compare {args.b}") as progress:
-            pairs = list(new.items())
-            if "" in new.values() or (is_whole and structure.kinds.get("") in ("list", "tuple")):
-                # A format has its own names for what has none.
-                pairs = list(zip(names, b.index.names(), strict=False))
-            elif format == "npy":
-                pairs = [(name, "") for name in names]
-            try:
-                if len(b.index) != len(names):
-                    raise mxio.FormatError(
-                        f"the copy has {plural(len(b.index), 'array')}, not {len(names):,}"
-                    )
-                require_copy(a, b, pairs, dtype=dtype, progress=progress)
-                copied = structure_of(b.index)
-                if is_whole and (copied.plain, copied.sparse) != (
-                    structure.plain,
-                    structure.sparse,
-                ):
-                    raise mxio.FormatError("the copy has another structure")
-            except mxio.FormatError as error:
-                raise Stop(f"{args.b} was written, but must not be used: {error}") from error
-            entries = [b.index.entry(number) for number in range(len(b))]
-    n_left = len(structure.plain) - len(copied.plain)
+    n_left = len(structure.plain) - len(copied[0].plain)
+    n_split = len(structure.sparse) - len(copied[0].sparse)
     nbytes = sum(entry.nbytes for entry in entries if entry.alias_of is None)
     found: dict[str, Any] = {
         "a": args.a,
@@ -94,6 +97,7 @@ def convert(args: argparse.Namespace) -> int:
         "n_arrays": len(entries),
         "nbytes": nbytes,
         "n_plain_left_out": n_left,
+        "n_sparse_split": n_split,
         "renamed": {old: name for old, name in new.items() if old != name},
     }
     if args.json:
@@ -105,7 +109,22 @@ def convert(args: argparse.Namespace) -> int:
     )
     if n_left:
         print(f"{plural(n_left, 'plain value')} of {printable(args.a)} left out")
+    if n_split:
+        print(f"{plural(n_split, 'sparse array')} written as parts, without the whole's shape")
+    unread = [quote(entry.name) for entry in entries if _is_unread(entry)]
+    if format == "mxnet" and unread:
+        print(
+            f"MXNet 1.x cannot read {args.b}, because of {', '.join(unread[:3])}"
+            f"{', …' if unread[3:] else ''}: it has no arrays without dimensions and no int16, "
+            "uint16, uint32, uint64",
+            file=sys.stderr,
+        )
     return 0
+
+
+def _is_unread(entry: mxio.Entry) -> bool:
+    """Whether MXNet 1.x fails on a file with such an entry."""
+    return not entry.shape or entry.dtype in ("int16", "uint16", "uint32", "uint64")
 
 
 def _no_room(plain: list[Plain], format: str, path: str) -> str:

@@ -22,6 +22,15 @@ __all__ = ["FORMATS", "detect", "plan"]
 
 FORMATS: tuple[ModuleType, ...] = (native, mxnet, safetensors, npz, npy)
 
+# What else comes along, and what to do with it.
+_OTHERS = (
+    (b"\x80\x02", ", as a pickle; mxio.load_states reads MXNet's trainer states"),
+    (b"\x80\x03", ", as a pickle; mxio.load_states reads MXNet's trainer states"),
+    (b"\x80\x04", ", as a pickle; mxio.load_states reads MXNet's trainer states"),
+    (b"\x89HDF", ", as HDF5"),
+    (b"\x1f\x8b", ", as gzip: unpack it first"),
+)
+
 
 def detect(file: _core.File, encoding: str | None) -> ModuleType:
     """Return the format of an open file, or raise FormatError."""
@@ -36,8 +45,9 @@ def detect(file: _core.File, encoding: str | None) -> ModuleType:
             return module
     if not head:
         raise FormatError(f"{file.name} is not a file that mxio reads: it is empty", 0)
+    kind = next((kind for begin, kind in _OTHERS if head.startswith(begin)), "")
     raise FormatError(
-        f"{file.name} is not a file that mxio reads: it begins with {bytes(head[:8])!r}", 0
+        f"{file.name} is not a file that mxio reads: it begins with {bytes(head[:8])!r}{kind}", 0
     )
 
 

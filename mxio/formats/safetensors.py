@@ -148,9 +148,15 @@ def _index_shards(file: _core.File) -> Index:
         file.name,
         "safetensors",
     )
+    first, *others = [found.metadata for found in indexes]
+    common = {
+        key: value
+        for key, value in first.items()
+        if all(other.get(key) == value for other in others)
+    }
     return Index(
         handle,
-        metadata if isinstance(metadata, dict) else {},
+        common | (metadata if isinstance(metadata, dict) else {}),
         file.name,
         format=NAME,
         version=f"{len(bases)} shards",
@@ -263,7 +269,7 @@ def plan(content: Content) -> _core.Plan:
     if content.structure != b'"dict"':
         raise TypeError(
             f"cannot save {_tree.no_array(content.structure)} in a safetensors file, which holds a "
-            "dict of arrays: use mxio's own format, or name the arrays: {'name': array}"
+            "dict of dense arrays, {'name': array}: use mxio's own format, or save such a dict"
         )
     arrays = list(content.arrays)
     infos: list[tuple[int, str, int]] = []
