@@ -445,7 +445,7 @@ void *mxio_memory_new(uint64_t nbytes) {
     if (nbytes > SIZE_MAX - huge) {
         return NULL;
     }
-    if (nbytes >= 2 * huge || nbytes == huge) {
+    if (nbytes >= 2 * huge) {
         if (posix_memalign(&mem, (size_t)huge, (size_t)nbytes) != 0) {
             return NULL;
         }

@@ -41,7 +41,7 @@ cdef uint64_t WINDOW_NBYTES = 2 * MXIO_PIECE_NBYTES
 # Arrays up to this long share an allocation, which holds at most SLAB_NBYTES:
 # what one array that is kept can pin.
 cdef uint64_t SHARED_NBYTES = 1 << 16
-cdef uint64_t SLAB_NBYTES = 2 << 20
+cdef uint64_t SLAB_NBYTES = 1 << 20
 cdef uint64_t ALIGNMENT = 64
 # A run without checksums is cut anywhere; the longest a file can be.
 cdef uint64_t FRAMED_CHUNK_NBYTES = 1 << 16
