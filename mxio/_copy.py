@@ -61,7 +61,8 @@ def copy(
         Only these entries. None: all, in the structure that was saved; where the format
         cannot say it, nested containers of arrays become a dict of paths.
     rename : mapping of str to str or callable, optional
-        From old names to new ones; names that a mapping lacks stay.
+        From old names to new ones; names that a mapping lacks stay. With `names` or
+        `rename` the copy is a dict of arrays: nesting and plain values stay behind.
     dtype : dtype, optional
         What floating arrays are converted to.
     format : str, optional
