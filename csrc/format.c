@@ -307,8 +307,7 @@ static void entry_of_content(const void *context, uint64_t i,
     *out = ((const mxio_content *)context)->entries[i];
 }
 
-static counts content_counts(const mxio_content *content,
-                             uint64_t n_chunks) {
+counts mxio_content_counts(const mxio_content *content, uint64_t n_chunks) {
     counts n = {0};
     n.n_entries = content->n_entries;
     n.n_dtypes = content->n_dtypes;
@@ -374,7 +373,7 @@ mxio_status mxio_layout_plan(mxio_content *content, mxio_layout *out,
         entry->first_chunk = layout.n_chunks;
         layout.n_chunks += mxio_entry_n_chunks(entry); /* < 2^48 each */
     }
-    n = content_counts(content, layout.n_chunks);
+    n = mxio_content_counts(content, layout.n_chunks);
     layout.index_offset = MXIO_HEAD_NBYTES;
     if (!mxio_sections_plan(&n, &s)) {
         FAIL(err, MXIO_UNSUPPORTED, MXIO_NOWHERE, MXIO_NOWHERE,
@@ -409,7 +408,7 @@ mxio_status mxio_index_encode(const mxio_content *content,
                               const mxio_layout *layout,
                               const uint32_t *checksums, uint8_t *dst,
                               mxio_err *err) {
-    const counts n = content_counts(content, layout->n_chunks);
+    const counts n = mxio_content_counts(content, layout->n_chunks);
     sections s;
     if (!mxio_sections_plan(&n, &s) || s.end != layout->index_nbytes) {
         FAIL(err, MXIO_INVALID, MXIO_NOWHERE, MXIO_NOWHERE,

@@ -56,6 +56,9 @@ static inline uint64_t alignment_of(uint64_t nbytes) {
                                          : MXIO_SMALL_ALIGNMENT;
 }
 
+/* What an index of this content counts. */
+counts mxio_content_counts(const mxio_content *content, uint64_t n_chunks);
+
 /* Where the sections of an index with these counts lie; 0 if the sum
  * overflows. */
 int mxio_sections_plan(const counts *n, sections *out);

@@ -600,18 +600,7 @@ mxio_status mxio_index_foreign(const mxio_content *content,
                                const uint64_t *stored_nbytes,
                                uint64_t file_nbytes, mxio_index **out,
                                mxio_err *err) {
-    counts n = {0};
-    n.n_entries = content->n_entries;
-    n.n_dtypes = content->n_dtypes;
-    n.structure_nbytes = content->structure_nbytes;
-    n.metadata_nbytes = content->metadata_nbytes;
-    for (uint64_t i = 0; i < content->n_entries; i++) {
-        n.n_dims += content->entries[i].ndim;
-        n.strings_nbytes += content->entries[i].name_nbytes;
-    }
-    for (uint64_t i = 0; i < content->n_dtypes; i++) {
-        n.strings_nbytes += content->dtypes[i].name_nbytes;
-    }
+    const counts n = mxio_content_counts(content, 0);
     return mxio_index_adopt(content, &n, entry_of_foreign, content,
                             stored_nbytes, file_nbytes, out, err);
 }
