@@ -42,7 +42,7 @@ LEVELS: list[list[str]] = [
     ["_pieces", "_structure", "_stats", "_diff"],
     ["nd.ndarray", "nd.random", "nd.sparse", "nd"],
     [
-        *("initializer", "gluon.architecture", "gluon._names", "gluon._restore"),
+        *("name", "initializer", "gluon.architecture", "gluon._names", "gluon._restore"),
         *("gluon.parameter", "gluon.block", "gluon.files", "gluon"),
     ],
     ["states", "model"],

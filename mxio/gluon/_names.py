@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -43,8 +43,8 @@ class Model(NamedTuple):
     ----------
     structure : mapping of str to Slot
         By structure name; a place that is shared has several.
-    full : mapping of str to Slot
-        By full name.
+    full : callable
+        Returns a mapping by full name: called only where structure names do not fit.
     prefix : str
         Of the network, which its full names may begin with.
     legacy : mapping of str to str
@@ -57,7 +57,7 @@ class Model(NamedTuple):
     """
 
     structure: Mapping[str, Any]
-    full: Mapping[str, Any] = {}
+    full: Callable[[], Mapping[str, Any]] = dict
     prefix: str = ""
     legacy: Mapping[str, str] = {}
     packed: Mapping[str, Callable[[Array], Mapping[str, Array]]] = {}
@@ -150,11 +150,10 @@ def match(names: Sequence[str], model: Model, select: Select = None) -> Match:
         Structure names to which all is restricted, in the file and in the model.
     """
     chosen = selector(select) if select is not None else None
-    bare = [name.removeprefix(m) for name in names for m in [_mark(name)]]
     best: Match | None = None
-    for given, places in _namings(names, bare, model):
+    for given, places in _namings(names, model):
         found = _matched(names, given, places, model, chosen)
-        if found.is_complete and (found.pairs or (not model.structure and not model.full)):
+        if found.is_complete and (found.pairs or not places):
             return found
         if best is None or len(found.pairs) > len(best.pairs):
             best = found
@@ -167,28 +166,29 @@ def _mark(name: str) -> str:
 
 
 def _namings(
-    names: Sequence[str], bare: Sequence[str], model: Model
-) -> Iterable[tuple[Sequence[str], Mapping[str, Any]]]:
+    names: Sequence[str], model: Model
+) -> Iterator[tuple[Sequence[str], Mapping[str, Any]]]:
     """Give the ways of naming: a file's names in its way, and the model's places in the same."""
-    if model.structure or not model.full:
+    if not model.exact:
         yield names, model.structure
-        if bare != names:
-            yield bare, model.structure
-    if not model.full:
-        return
+    bare = [name.removeprefix(_mark(name)) for name in names]
+    if not model.exact and bare != names:
+        yield bare, model.structure
+    full = model.full()
     if model.exact:
-        yield [model.prefix + name for name in bare], model.full
+        yield [model.prefix + name for name in bare], full
         return
-    yield bare, model.full
-    yield [model.prefix + name for name in bare], model.full
-    if len(set(bare)) == len(model.full):
-        for cut in (False, True):
-            given = dict(zip(bare, _ranked(_cut(bare) if cut else bare), strict=True))
-            own = list(model.full)
-            ranked = _ranked(_cut(own) if cut else own)
-            places = dict(zip(ranked, model.full.values(), strict=True))
-            if set(given.values()) == set(places):
-                yield list(given.values()), places
+    if not full:
+        return
+    yield bare, full
+    yield [model.prefix + name for name in bare], full
+    if len(set(bare)) != len(full):
+        return
+    for cut in (False, True):
+        given = _ranked(_cut(bare) if cut else bare)
+        own = _ranked(_cut(list(full)) if cut else list(full))
+        if set(given) == set(own) and len(set(own)) == len(own):
+            yield given, dict(zip(own, full.values(), strict=True))
 
 
 def _matched(

@@ -346,7 +346,7 @@ def _check_complete(given: _Given, model: Model, rules: _Rules, found: Match) ->
                 f"{quote(plain)} in {given.what} is {described(value)}, no array. Set "
                 "ignore_extra=True to ignore it, or load the file by mxio.load."
             )
-        own = list(model.structure or model.full)
+        own = list(model.structure or model.full())
         close = hint(found.extra[0], own)
         raise ExtraParameterError(
             f"{_subject(found.extra)} not present in the model, though in {given.what}: the model "

@@ -21,6 +21,7 @@ from mxio import _file, nd
 from mxio.errors import ParameterError
 from mxio.gluon import _restore, architecture
 from mxio.gluon.parameter import Ctx, Parameter, ParameterDict, context_list
+from mxio.name import NameManager, current
 from mxio.nd.ndarray import NDArray
 
 if TYPE_CHECKING:
@@ -42,25 +43,6 @@ class _Entered(threading.local):
 _entered = _Entered()
 
 
-_counting = threading.Lock()
-
-
-class _Count:
-    """How many blocks of each kind were named, in a scope or outside of all."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, int] = {}
-
-    def next(self, hint: str) -> str:
-        with _counting:
-            number = self._of.get(hint, 0)
-            self._of[hint] = number + 1
-        return f"{hint}{number}_"
-
-
-_outside = _Count()
-
-
 class _Scope:
     """What ``with block.name_scope():`` enters: children made inside carry the block's prefix.
 
@@ -70,7 +52,7 @@ class _Scope:
     def __init__(self, prefix: str, params: ParameterDict, is_empty: bool) -> None:
         self.prefix = prefix
         self.params = params
-        self.count = _Count()
+        self.names = NameManager()
         self._is_empty = is_empty
 
     def __enter__(self) -> Self:
@@ -88,9 +70,10 @@ def _named(
     """Return the prefix of a new block, and the dict for its own parameters."""
     scope = _entered.stack[-1] if _entered.stack else None
     if scope is None:
-        full, shared = _outside.next(hint) if prefix is None else prefix, None
+        full, shared = f"{current().get(None, hint)}_" if prefix is None else prefix, None
     else:
-        full = scope.prefix + (scope.count.next(hint) if prefix is None else prefix)
+        own = f"{scope.names.get(None, hint)}_" if prefix is None else prefix
+        full = scope.prefix + own
         shared = scope.params._shared
     if params is None:
         return full, ParameterDict(full, shared)
@@ -315,7 +298,7 @@ class Block(architecture.Described):
         packed: dict[str, Any] = {}
         self._collect_legacy("", legacy, packed)
         structure = self._collect_params_with_prefix()
-        return _restore.Model(structure, self._full_names(), self._prefix, legacy, packed)
+        return _restore.Model(structure, self._full_names, self._prefix, legacy, packed)
 
     def _full_names(self) -> dict[str, Parameter]:
         try:

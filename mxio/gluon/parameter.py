@@ -715,7 +715,7 @@ class ParameterDict:
                 )
         _restore.restore(
             filename,
-            _restore.Model({}, full=self._params, prefix=restore_prefix, exact=True),
+            _restore.Model({}, lambda: self._params, restore_prefix, exact=True),
             contexts=None if ctx is None else context_list(ctx),
             allow_missing=allow_missing,
             ignore_extra=ignore_extra,
