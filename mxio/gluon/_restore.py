@@ -125,10 +125,10 @@ class _Given:
             self._reader._check(numbers)
 
     def read(self, names: Sequence[str]) -> list[Array]:
-        """Return whole arrays in memory that nobody else has."""
+        """Return whole arrays, each in memory that nobody else has."""
         given = [self.arrays[name] for name in names]
         numbers = [item for item in given if type(item) is int]
-        read = iter(self._reader._copy(numbers) if self._reader else ())
+        read = iter(_apart(self._reader, numbers) if self._reader else ())
         return [next(read) if type(item) is int else _dense(item) for item in given]
 
     def fill(self, names: Sequence[str], into: Sequence[Array], cast: bool) -> None:
@@ -144,6 +144,20 @@ class _Given:
         if numbers:
             assert self._reader is not None
             self._reader._fill(numbers, arrays, cast)
+
+
+def _apart(reader: Reader, numbers: list[int]) -> list[Array]:
+    """Read entries; of two names of one array, the second as a copy.
+
+    What is one in a file is one in a model only where the model says so.
+    """
+    arrays = reader._copy(numbers)
+    seen: set[int] = set()
+    for at, (*_, first) in enumerate(reader.index.handle.entries(numbers)):
+        if first in seen:
+            arrays[at] = arrays[at].copy(order="K")
+        seen.add(first)
+    return arrays
 
 
 def _flatten(node: Any, path: str, into: dict[str, Any], what: str) -> None:
@@ -242,6 +256,11 @@ def _restore(given: _Given, model: Model, rules: _Rules, saved: bool) -> None:
     names = _unpacked(given, model, rules)
     found = match(list(names.values()), model, rules.select)
     olds = {new: old for old, new in names.items()}
+    if rules.select is not None and not found.pairs and not found.missing and not found.extra:
+        raise ParameterError(
+            f"select={rules.select!r} selects nothing, in the model and in "
+            f"{given.what}, which contains parameters: {_some(list(given.arrays))}"
+        )
     _check_complete(given, model, rules, found)
 
     # Where a place has several names, the last one in the file is its value, as in MXNet.
