@@ -41,6 +41,10 @@ LEVELS: list[list[str]] = [
     ["_lazy", "_stream", "_reader", "_file", "_copy"],
     ["_pieces", "_structure", "_stats", "_diff"],
     ["nd.ndarray", "nd.random", "nd.sparse", "nd"],
+    [
+        *("name", "initializer", "gluon.architecture", "gluon._names", "gluon._restore"),
+        *("gluon.parameter", "gluon.block", "gluon.files", "gluon"),
+    ],
     ["states", "model"],
     [
         "",
