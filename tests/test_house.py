@@ -40,7 +40,11 @@ LEVELS: list[list[str]] = [
     ],
     ["_lazy", "_stream", "_fill", "_reader", "_file", "_copy"],
     ["_pieces", "_structure", "_stats", "_diff"],
-    ["nd.ndarray", "nd.random", "nd.sparse", "nd"],
+    [
+        *("nd.ndarray", "nd.random", "nd.sparse"),
+        *("nd._operator", "nd._special", "nd._layers", "nd._activation", "nd._convolution"),
+        "nd",
+    ],
     [
         *("name", "initializer", "gluon.architecture", "gluon._names", "gluon._restore"),
         *("gluon.parameter", "gluon.block", "gluon.files", "gluon"),
