@@ -44,7 +44,7 @@ def test_a_mapping_is_filled_in_place(format: str | None) -> None:
         pytest.skip("MXNet 2's version has no arrays without dimensions")
     saved = model()
     gluon.save_parameters(saved, "m", format=format)
-    assert list(mxio.load("m")) == NAMES
+    assert sorted(mxio.load("m")) == sorted(NAMES)
     mine = model()
     held = flat(mine)
     for array in held:
