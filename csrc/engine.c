@@ -25,6 +25,8 @@ enum {
     SMALL_NBYTES = 1 << 16,   /* a segment up to this long is gathered     */
     GAP_NBYTES_MAX = 4095,    /* between two segments of one batch         */
     STRIDED_NBYTES = 1 << 20, /* of a strided segment, in one piece        */
+    THROUGH_NBYTES = 1 << 18, /* read at once into a buffer               */
+    ALIGNED_NBYTES = 64,      /* memory that a system call fills fast     */
     THREAD_NBYTES = 2 << 20,  /* of work that a thread must be worth       */
     THREADS_MAX = 64
 };
@@ -271,6 +273,31 @@ static mxio_status write_batch(job *j, const piece *p, scratch *batch,
 
 /* ---- reading -------------------------------------------------------------- */
 
+/* Moves a piece through the cache: where it is only to be checked, and where
+ * the system would copy slowly because the memory is not aligned. */
+static mxio_status read_through(const job *j, const piece *p, uint8_t *mem,
+                                scratch *buffer, mxio_err *err) {
+    const mxio_segment *s = &j->segments[p->segment];
+    uint64_t step = s->chunk_nbytes;
+    if (step < THROUGH_NBYTES) {
+        step = THROUGH_NBYTES - THROUGH_NBYTES % step;
+    }
+    step = min_u64(step, p->nbytes);
+    if (!scratch_reserve(buffer, step)) {
+        return fail_scratch(err);
+    }
+    for (uint64_t at = 0; at < p->nbytes; at += step) {
+        const uint64_t n = min_u64(step, p->nbytes - at);
+        const uint64_t start = p->start + at;
+        TRY(mxio_file_get(j->file, buffer->mem, n, s->offset + start, err));
+        TRY(checksums_compare(j, p->segment, start, n, buffer->mem, err));
+        if (mem != NULL) {
+            memcpy(mem + at, buffer->mem, (size_t)n);
+        }
+    }
+    return MXIO_OK;
+}
+
 static mxio_status read_run(const job *j, const piece *p, scratch *buffer,
                             mxio_err *err) {
     const mxio_segment *s = &j->segments[p->segment];
@@ -285,14 +312,12 @@ static mxio_status read_run(const job *j, const piece *p, scratch *buffer,
         }
         return MXIO_OK;
     }
-    if (mem == NULL) {
-        if (!scratch_reserve(buffer, p->nbytes)) {
-            return fail_scratch(err);
-        }
-        mem = buffer->mem;
+    if (mem != NULL && (uintptr_t)mem % ALIGNED_NBYTES == 0) {
+        TRY(mxio_file_get(j->file, mem, p->nbytes, offset, err));
+        return checksums_compare(j, p->segment, p->start, p->nbytes, mem,
+                                 err);
     }
-    TRY(mxio_file_get(j->file, mem, p->nbytes, offset, err));
-    return checksums_compare(j, p->segment, p->start, p->nbytes, mem, err);
+    return read_through(j, p, mem, buffer, err);
 }
 
 static mxio_status read_batch(const job *j, const piece *p, scratch *batch,

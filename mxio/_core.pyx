@@ -99,6 +99,11 @@ cdef str text(const char *utf8, uint64_t nbytes):
 
 # ---- the index -------------------------------------------------------------------------------
 
+cdef object shape_of(const uint64_t *dims, uint64_t ndim):
+    cdef uint64_t k
+    return tuple([dims[k] for k in range(ndim)])
+
+
 cdef class Index:
     """A judged index; entries are made when they are asked for."""
 
@@ -140,7 +145,7 @@ cdef class Index:
         return (
             text(entry.name, entry.name_nbytes),
             entry.dtype,
-            tuple([entry.shape[k] for k in range(entry.ndim)]),
+            shape_of(entry.shape, entry.ndim),
             "F" if entry.order == MXIO_ORDER_F else "C",
             entry.nbytes,
             entry.offset,
@@ -148,6 +153,20 @@ cdef class Index:
             None if entry.alias_of == MXIO_NOWHERE else entry.alias_of,
             entry.stored_nbytes,
         )
+
+    def entries(self, list numbers not None):
+        """Row of the dtype, shape, order, nbytes and number, a second name's being the first's."""
+        cdef mxio_entry entry
+        cdef uint64_t number, count = mxio_index_count(self._index)
+        cdef list out = []
+        for number in numbers:
+            if number >= count:
+                raise IndexError(number)
+            mxio_index_entry(self._index, number, &entry)
+            out.append((entry.dtype, shape_of(entry.shape, entry.ndim),
+                        "F" if entry.order == MXIO_ORDER_F else "C", entry.nbytes,
+                        number if entry.alias_of == MXIO_NOWHERE else entry.alias_of))
+        return out
 
     def dtypes(self):
         cdef mxio_dtype dtype
@@ -175,16 +194,15 @@ cdef class Index:
         return mxio_index_head(self._index).index_nbytes
 
     @property
+    def has_checksums(self):
+        return mxio_index_checksums(self._index) != NULL
+
+    @property
     def generation(self):
         return mxio_index_head(self._index).generation
 
 
 # ---- foreign files ---------------------------------------------------------------------------
-
-cdef object shape_of(const uint64_t *dims, uint64_t ndim):
-    cdef uint64_t k
-    return tuple([dims[k] for k in range(ndim)])
-
 
 cdef class Scan:
     """What a scanner found in a foreign file."""
@@ -723,23 +741,59 @@ cdef class File:
         segment.nbytes -= first * entry.chunk_nbytes
         self._read(&segment, 1, 0, threads, index)
 
-    def check_all(self, Index index not None, unsigned threads, progress):
-        """Read all that is stored and compare every checksum, keeping no byte."""
-        cdef uint64_t count = mxio_index_count(index._index)
-        cdef uint64_t i, n = 0
+    def read_into(self, Index index not None, list numbers not None, list arrays not None,
+                  bint verify, unsigned threads):
+        """Fill arrays that lie as their entries do, of which none has two names here."""
+        cdef uint64_t i, number, n = len(numbers), n_segments = 0
+        cdef mxio_entry entry
+        cdef cnp.ndarray array
+        cdef int wanted
+        cdef mxio_segment *segments = <mxio_segment *>malloc((n + 1) * sizeof(mxio_segment))
+        if segments == NULL:
+            raise MemoryError()
+        try:
+            for i in range(n):
+                number = numbers[i]
+                array = arrays[i]
+                if number >= mxio_index_count(index._index):
+                    raise IndexError(number)
+                mxio_index_entry(index._index, number, &entry)
+                wanted = (cnp.NPY_ARRAY_F_CONTIGUOUS if entry.order == MXIO_ORDER_F
+                          else cnp.NPY_ARRAY_C_CONTIGUOUS) | cnp.NPY_ARRAY_WRITEABLE
+                if (<uint64_t>cnp.PyArray_NBYTES(array) != entry.nbytes
+                        or not cnp.PyArray_CHKFLAGS(array, wanted)):
+                    raise SystemError("an array to fill does not lie as its entry does")
+                if entry.nbytes:
+                    mxio_entry_segment(index._index, &entry, cnp.PyArray_DATA(array),
+                                       &segments[n_segments])
+                    n_segments += 1
+            mxio_segments_sort(segments, n_segments)
+            self._read(segments, n_segments, 0 if verify else MXIO_NO_VERIFY, threads, index)
+        finally:
+            free(segments)
+
+    def check(self, Index index not None, numbers not None, unsigned threads, progress):
+        """Read entries that are stored as they are and compare checksums, keeping no byte."""
+        cdef uint64_t i, number, k = 0, n = 0, count = len(numbers)
         cdef mxio_entry entry
         cdef mxio_segment *segments = <mxio_segment *>malloc((count + 1) * sizeof(mxio_segment))
         if segments == NULL:
             raise MemoryError()
         try:
             for i in range(count):
-                mxio_index_entry(index._index, i, &entry)
-                if (entry.nbytes and entry.alias_of == MXIO_NOWHERE
-                        and entry.stored_nbytes == entry.nbytes):
+                number = numbers[i]
+                if number >= mxio_index_count(index._index):
+                    raise IndexError(number)
+                mxio_index_entry(index._index, number, &entry)
+                if entry.nbytes and entry.stored_nbytes == entry.nbytes:
                     mxio_entry_segment(index._index, &entry, NULL, &segments[n])
                     n += 1
             mxio_segments_sort(segments, n)
-            self._read(segments, n, 0, threads, index, progress)
+            for i in range(n):  # several names of one array are read once
+                if i == 0 or segments[i].offset != segments[k - 1].offset:
+                    segments[k] = segments[i]
+                    k += 1
+            self._read(segments, k, 0, threads, index, progress)
         finally:
             free(segments)
 
@@ -855,6 +909,28 @@ def views(Index index not None, list numbers not None, list dtypes not None,
         else:
             arrays.append(view_of(&entry, dtype, data + entry.offset, mapping))
     return arrays
+
+
+def spans(list arrays not None):
+    """Of each array the addresses of the first byte and behind the last that it has."""
+    cdef cnp.npy_intp dims[2]
+    cdef cnp.npy_intp i, reach
+    cdef cnp.ndarray array
+    cdef uint64_t *bounds
+    cdef int k
+    dims[0], dims[1] = len(arrays), 2
+    out = cnp.PyArray_SimpleNew(2, dims, cnp.NPY_UINT64)
+    bounds = <uint64_t *>cnp.PyArray_DATA(out)
+    for i in range(dims[0]):
+        array = arrays[i]
+        bounds[0] = bounds[1] = <uint64_t>cnp.PyArray_DATA(array)
+        if cnp.PyArray_SIZE(array):
+            bounds[1] += cnp.PyArray_ITEMSIZE(array)
+            for k in range(cnp.PyArray_NDIM(array)):
+                reach = (cnp.PyArray_DIM(array, k) - 1) * cnp.PyArray_STRIDE(array, k)
+                bounds[reach >= 0] += <uint64_t>reach  # modulo 2^64, also below 0
+        bounds += 2
+    return out
 
 
 # ---- plans -----------------------------------------------------------------------------------

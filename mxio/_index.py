@@ -18,6 +18,9 @@ from mxio.errors import EntryError, UnsupportedError, quote
 __all__ = ["Codec", "Content", "Entry", "Index", "Sources"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
+# What is asked of many entries at once: row of the dtype, shape, order, nbytes, and the number
+# of the entry or, where it is a second name, of the first.
+Facts: TypeAlias = tuple[int, tuple[int, ...], str, int, int]
 
 # Searching for names that are close costs time for each name there is, and for its length.
 _SUGGEST_FROM_AT_MOST = 1000
@@ -210,6 +213,8 @@ class Index(Mapping[str, Entry]):
         self.version = version
         self.codecs = codecs or {}
         self._decoded: tuple[int, Array] | None = None
+        self._native: list[np.dtype[Any] | UnsupportedError] | None = None
+        self._has_all = True
         self._dtype_names = handle.dtypes()
         self.dtypes: list[np.dtype[Any] | UnsupportedError] = dtypes or [
             _dtype.resolve(name, item_bits) for name, item_bits in self._dtype_names
@@ -249,7 +254,15 @@ class Index(Mapping[str, Entry]):
         """Return the numbers of several names, each once, in the order given."""
         if isinstance(names, str):
             raise TypeError(f"names is a list of names; for one array pass [{names!r}]")
-        return list(dict.fromkeys(self.number(name) for name in names))
+        names = list(names)
+        find = self.handle.find
+        try:
+            numbers = [find(name) for name in names]
+        except TypeError:
+            numbers = [-1]
+        if -1 in numbers:
+            numbers = [self.number(name) for name in names]  # which says what is wrong
+        return list(dict.fromkeys(numbers))
 
     def entry(self, number: int) -> Entry:
         """Return the entry of that number."""
@@ -263,12 +276,43 @@ class Index(Mapping[str, Entry]):
         row = self.handle.entry(entry.number)[1]
         return row, self._dtype_names[row]
 
+    def signatures(self, numbers: Sequence[int]) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Return the shape and dtype of each of several entries, as they are once read."""
+        facts = self.handle.entries(list(numbers))
+        native = self.native_dtypes(numbers, facts)
+        return [(shape, native[row]) for row, shape, _, _, _ in facts]
+
+    def native_dtypes(self, numbers: Sequence[int], facts: list[Facts]) -> list[np.dtype[Any]]:
+        """Return what each row's dtype is in this machine's byte order.
+
+        UnsupportedError where one of these entries, of which `facts` are known, has none.
+        """
+        if self._native is None:
+            self._native = [
+                dtype
+                if isinstance(dtype, UnsupportedError) or dtype.isnative
+                # A file in another byte order.
+                else dtype.newbyteorder("=")
+                for dtype in self.dtypes
+            ]
+            self._has_all = not any(isinstance(d, UnsupportedError) for d in self._native)
+        if not self._has_all:
+            for number, (row, *_) in zip(numbers, facts, strict=True):
+                if isinstance(self._native[row], UnsupportedError):
+                    self.dtype(self.entry(number))
+        return self._native  # type: ignore[return-value]
+
     def dtype(self, entry: Entry) -> np.dtype[Any]:
         """Return an entry's NumPy dtype as it is stored; UnsupportedError says what is missing."""
         found = self.dtypes[self.handle.entry(entry.number)[1]]
         if isinstance(found, UnsupportedError):
             raise UnsupportedError(f"{quote(entry.name)} in {self._where}: {found}")
         return found
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether there are checksums of parts: those of a codec cover whole entries."""
+        return self.handle.has_checksums
 
     @property
     def is_native(self) -> bool:

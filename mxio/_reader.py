@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from mxio import _core, _tree, formats
+from mxio._fill import Filling, check_entries
 from mxio._index import Index
 from mxio._lazy import LazyArray, read_entries
 from mxio._source import Source, open_source
-from mxio.errors import ChecksumError, FormatError, UnsupportedError
+from mxio.errors import (
+    ChecksumError,
+    EntryError,
+    FormatError,
+    UnsupportedError,
+    described,
+    quote,
+)
 
 __all__ = ["Damage", "Progress", "Reader", "thread_count"]
 
@@ -153,17 +161,78 @@ class Reader(Mapping[str, LazyArray]):
         """Close the file; lazy arrays can no longer be read, those in memory stay."""
         self._file.close()
 
-    def read(self, names: Iterable[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
+    def read(
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        out: Mapping[str, Any] | None = None,
+        cast: bool = False,
+        check: bool = False,
+    ) -> dict[str, Any]:
         """Read several arrays, or all, at once: a flat dict in the order asked for.
+
+        Parameters
+        ----------
+        names : iterable of str, optional
+            None: all, or with `out` those that it has.
+        out : mapping of str to array, optional
+            Arrays to fill in place and return: of the entry's shape and dtype, writable,
+            in any memory layout or byte order, and apart from one another. Tensors of
+            PyTorch on the CPU and others that lend their memory too. All arguments are
+            judged before the first byte is written. If reading fails after that (damage,
+            an I/O error), the arrays hold what they held, or what was read, or a part.
+        cast : bool, default False
+            Convert to the dtypes of `out`, as ``numpy.ndarray.astype`` does, between
+            numbers.
+        check : bool, default False
+            Compare the checksums of all that is asked for before the first byte is
+            written, so that a damaged file changes nothing in `out`: it is read twice.
 
         Raises
         ------
         ChecksumError, EntryError, UnsupportedError
-            As `load`.
+            As `load`; EntryError too for another shape or dtype.
+        TypeError, ValueError
+            Something in `out` has no memory, is not writable or overlaps: named.
         """
+        if out is not None:
+            return self._read_out(names, out, cast, check)
+        if cast:
+            raise ValueError("cast=True converts to the dtypes of out: pass out={name: array}")
         numbers = list(range(len(self.index))) if names is None else self.index.numbers(names)
+        if check:
+            self._check(numbers)
         found = [self.index.entry(number).name for number in numbers]
         return dict(zip(found, self._copy(numbers), strict=True))
+
+    def _read_out(
+        self, names: Iterable[str] | None, out: Mapping[str, Any], cast: bool, check: bool
+    ) -> dict[str, Any]:
+        if not isinstance(out, Mapping):
+            raise TypeError(f"out is a mapping of name to array, not {described(out)}")
+        numbers = self.index.numbers(out if names is None else names)
+        found = list(out) if names is None else [self.index.entry(n).name for n in numbers]
+        missing = next((name for name in found if name not in out), None) if names else None
+        if missing is not None:
+            raise EntryError(f"out has no array for {quote(missing)}, which names asks for")
+        arrays = [out[name] for name in found]
+        filling = Filling(self.index, numbers, arrays, cast)
+        if check:
+            self._check(numbers)
+        filling.run(self._file, self._verify, self._threads)
+        return dict(zip(found, arrays, strict=True))
+
+    def _check(self, numbers: Sequence[int]) -> None:
+        """Compare the checksums of entries, whether or not reads do, and keep no byte.
+
+        Raises FormatError, as a rule ChecksumError, for one that is damaged. Where a format
+        has no checksums there is nothing to compare, and nothing is read.
+        """
+        check_entries(self._file, self.index, numbers, self._threads)
+
+    def _fill(self, numbers: Sequence[int], arrays: Sequence[Any], cast: bool = False) -> None:
+        """Fill existing arrays with the entries of these numbers: `read` with `out`."""
+        Filling(self.index, numbers, arrays, cast).run(self._file, self._verify, self._threads)
 
     def verify(self, progress: Progress | None = None) -> list[Damage]:
         """Check every byte of the file and return what is damaged; see `mxio.verify`."""
@@ -183,7 +252,10 @@ class Reader(Mapping[str, LazyArray]):
         except (FormatError, UnsupportedError) as error:
             yield Damage(None, None, None, 0, f"{self._file.name}: {error}")
         try:
-            self._file.check_all(handle, self._threads, progress and (lambda n: progress(n, total)))
+            every = range(len(self.index))
+            self._file.check(
+                handle, every, self._threads, progress and (lambda n: progress(n, total))
+            )
         except ChecksumError:
             # Once more, entry by entry, going on behind each damaged chunk.
             for number in range(len(self.index)):

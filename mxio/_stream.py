@@ -18,7 +18,7 @@ from mxio import _core, _dtype
 from mxio._lazy import LazyArray, read_entries
 from mxio.errors import UnsupportedError
 
-__all__ = ["Cast", "Streams", "reporter", "stand_in"]
+__all__ = ["Cast", "Encoded", "Streams", "reporter", "stand_in"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
@@ -101,7 +101,7 @@ class Streams:
         self._order = order
         self._report = report or (lambda nbytes: None)
         self._turned: tuple[int, Array] | None = None
-        self._encoded: _Encoded | None = None
+        self._encoded: Encoded | None = None
 
     def __contains__(self, number: object) -> bool:
         return number in self._leaves
@@ -170,7 +170,7 @@ class Streams:
             array._read_bytes(start, start + len(out), out)
             return
         if self._encoded is None or self._encoded.number != number or not self._encoded.has(start):
-            self._encoded = _Encoded(number, array)
+            self._encoded = Encoded(number, array)
         self._encoded.take(start, out)
 
     def _run(self, number: int, array: LazyArray, first: int, last: int) -> Array:
@@ -200,7 +200,7 @@ def _whole(array: LazyArray) -> Array:
     return bits if array._index.is_native else array.read()
 
 
-class _Encoded:
+class Encoded:
     """The bytes of an entry that has a codec, taken from its start on."""
 
     def __init__(self, number: int, array: LazyArray) -> None:

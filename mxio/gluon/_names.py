@@ -26,7 +26,7 @@ import numpy as np
 
 from mxio.errors import ParameterError, quote
 
-__all__ = ["Match", "Model", "Rename", "Select", "hint", "match", "renamed"]
+__all__ = ["Match", "Model", "Older", "Rename", "Select", "hint", "match", "renamed"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Select: TypeAlias = "str | Iterable[str] | Callable[[str], bool] | None"
@@ -34,6 +34,22 @@ Rename: TypeAlias = "Mapping[str, str] | Callable[[str], str] | None"
 
 _MARKS = ("arg:", "aux:")
 _NUMBER = re.compile(r"(\d{1,18})")
+
+
+class Older(NamedTuple):
+    """Structure names of other releases.
+
+    Attributes
+    ----------
+    names : dict of str to str
+        Such names, and the present ones.
+    packed : dict of str to callable
+        Names of arrays that hold several parameters, and what makes arrays by present
+        structure name of them.
+    """
+
+    names: dict[str, str]
+    packed: dict[str, Callable[[Array], Mapping[str, Array]]]
 
 
 class Model(NamedTuple):
@@ -47,11 +63,8 @@ class Model(NamedTuple):
         Returns a mapping by full name: called only where structure names do not fit.
     prefix : str
         Of the network, which its full names may begin with.
-    legacy : mapping of str to str
-        Structure names of other releases, and the present ones.
-    packed : mapping of str to callable
-        Structure names of arrays that hold several parameters, and what makes arrays by
-        structure name of them.
+    older : callable
+        Returns what other releases wrote: called only where structure names do not fit.
     exact : bool
         Whether full names are meant as they are: no numbers and prefixes are guessed.
     """
@@ -59,8 +72,7 @@ class Model(NamedTuple):
     structure: Mapping[str, Any]
     full: Callable[[], Mapping[str, Any]] = dict
     prefix: str = ""
-    legacy: Mapping[str, str] = {}
-    packed: Mapping[str, Callable[[Array], Mapping[str, Array]]] = {}
+    older: Callable[[], Older] = lambda: Older({}, {})
     exact: bool = False
 
 
@@ -69,7 +81,7 @@ class Match(NamedTuple):
 
     Attributes
     ----------
-    pairs : list of (str, Slot)
+    names, slots : list
         Names in the file, in its order, and their places.
     extra : list of str
         Names in the file without a place.
@@ -77,7 +89,8 @@ class Match(NamedTuple):
         Places, by name, without an array.
     """
 
-    pairs: list[tuple[str, Any]]
+    names: list[str]
+    slots: list[Any]
     extra: list[str]
     missing: list[tuple[str, Any]]
 
@@ -99,7 +112,7 @@ def renamed(names: Sequence[str], rename: Rename) -> dict[str, str]:
         A callable gives something else than a str.
     """
     if rename is None:
-        return {name: name for name in names}
+        return dict(zip(names, names, strict=True))
     if callable(rename):
         new = {name: rename(name) for name in names}
     else:
@@ -149,13 +162,18 @@ def match(names: Sequence[str], model: Model, select: Select = None) -> Match:
     select : str or iterable of str or callable, optional
         Structure names to which all is restricted, in the file and in the model.
     """
+    if select is None and not model.exact and len(names) == len(model.structure):
+        # The file of such a network, as nearly all are.
+        places = list(map(model.structure.get, names))
+        if None not in places:
+            return Match(list(names), places, [], [])
     chosen = selector(select) if select is not None else None
     best: Match | None = None
     for given, places in _namings(names, model):
         found = _matched(names, given, places, model, chosen)
-        if found.is_complete and (found.pairs or not places):
+        if found.is_complete and (found.names or not places):
             return found
-        if best is None or len(found.pairs) > len(best.pairs):
+        if best is None or len(found.names) > len(best.names):
             best = found
     assert best is not None
     return best
@@ -203,25 +221,27 @@ def _matched(
         # What is selected is said in structure names: a place is, if one of its names is.
         wanted = {id(slot) for name, slot in model.structure.items() if chosen(name)}
         places = {name: slot for name, slot in places.items() if id(slot) in wanted}
-    pairs: list[tuple[str, Any]] = []
+    fitting: list[str] = []
+    slots: list[Any] = []
     extra = []
-    legacy = model.legacy if by_structure else {}
+    legacy = model.older().names if by_structure else {}
     for name, own in zip(names, given, strict=True):
         own = legacy.get(own, own) if own not in places else own
         slot = places.get(own)
         if chosen is not None and by_structure and not chosen(own):
             continue
         if slot is not None:
-            pairs.append((name, slot))
+            fitting.append(name)
+            slots.append(slot)
         elif chosen is None or by_structure:
             extra.append(name)
-    found = {id(slot) for _, slot in pairs}
+    found = set(map(id, slots))
     missing = [
         (name, slot)
         for name, slot in places.items()
         if id(slot) not in found and (chosen is None or not by_structure or chosen(name))
     ]
-    return Match(pairs, extra, missing)
+    return Match(fitting, slots, extra, missing)
 
 
 def _cut(names: Sequence[str]) -> list[str]:

@@ -9,9 +9,10 @@ complete, or as it was.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -27,10 +28,10 @@ from mxio.errors import (
     described,
     quote,
 )
-from mxio.gluon._names import Match, Model, Rename, Select, hint, match, renamed
+from mxio.gluon._names import Match, Model, Older, Rename, Select, hint, match, renamed
 from mxio.nd.ndarray import dtype_of
 
-__all__ = ["Model", "Rename", "Select", "Slot", "restore"]
+__all__ = ["Model", "Older", "Rename", "Select", "Slot", "restore"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Shape: TypeAlias = tuple[int, ...]
@@ -46,29 +47,21 @@ class Slot(Protocol):
     ----------
     name : str
         For messages.
-    shape : tuple of int or None
-        0 where a dimension is unknown; None if nothing is known.
-    dtype : dtype
-        What is kept there.
     """
 
     name: str
 
-    @property
-    def shape(self) -> Shape | None: ...
+    def _state(self) -> tuple[Shape | None, Any, list[Array] | None]:
+        """Return the shape, 0 where it is unknown, the dtype, and what is filled in place.
 
-    @property
-    def dtype(self) -> Any: ...
+        That is several arrays where there are copies; None: a new array is adopted.
+        """
 
-    @property
-    def _memory(self) -> list[Array] | None:
-        """What is filled in place, the same values in each; None: a new array is adopted."""
-
-    def _refusal(self, contexts: list[Context] | None) -> str | None:
+    def _refusal(self, contexts: list[Context]) -> str | None:
         """Return why the place takes nothing on these contexts."""
 
-    def _adopt(self, array: Array, contexts: list[Context]) -> None:
-        """Take over a new array, of another dtype perhaps."""
+    def _adopt(self, array: Array, contexts: list[Context], is_other: bool) -> None:
+        """Take over a new array; `is_other` says that the dtype is another one."""
 
 
 # ---- what is given ---------------------------------------------------------------------------
@@ -81,6 +74,11 @@ class _Given:
         self.what = what  # for messages
         self.arrays = arrays
         self._reader = reader
+
+    def _numbers(self, names: Sequence[str]) -> list[int] | None:
+        """Return the numbers of entries, if that is what all names have."""
+        given = [self.arrays[name] for name in names]
+        return given if self._reader is not None and set(map(type, given)) <= {int} else None
 
     @classmethod
     def of_file(cls, reader: Reader) -> _Given:
@@ -110,13 +108,27 @@ class _Given:
         return cls("the dict", None, flat)
 
     def signatures(self, names: Sequence[str]) -> list[tuple[Shape, np.dtype[Any]]]:
-        """Return shapes and dtypes."""
-        given = [self.arrays[name] for name in names]
-        numbers = [item for item in given if type(item) is int]
-        known = iter(self._reader.index.signatures(numbers) if self._reader else ())
-        return [
-            next(known) if type(item) is int else (tuple(item.shape), item.dtype) for item in given
-        ]
+        """Return shapes and dtypes; raise where there is no array."""
+        numbers = self._numbers(names)
+        if numbers is not None:
+            return cast(Reader, self._reader).index.signatures(numbers)
+        found: list[tuple[Shape, np.dtype[Any]]] = []
+        for name in names:
+            item = self.arrays[name]
+            if item is None:
+                raise ParameterError(
+                    f"Parameter {quote(name)} in {self.what} has no value: it was saved before it "
+                    "was initialized. Leave it out by select=... and allow_missing=True."
+                )
+            if isinstance(item, _Plain):
+                raise ParameterError(
+                    f"{quote(name)} in {self.what} is {described(item.value)}, not an array"
+                )
+            if type(item) is int:
+                found += cast(Reader, self._reader).index.signatures([item])
+            else:
+                found.append((tuple(item.shape), item.dtype))
+        return found
 
     def check(self, names: Iterable[str]) -> None:
         """Compare the checksums of arrays that are going to be read in place."""
@@ -126,9 +138,12 @@ class _Given:
 
     def read(self, names: Sequence[str]) -> list[Array]:
         """Return whole arrays, each in memory that nobody else has."""
+        numbers = self._numbers(names)
+        if numbers is not None:
+            return _apart(cast(Reader, self._reader), numbers)
         given = [self.arrays[name] for name in names]
         numbers = [item for item in given if type(item) is int]
-        read = iter(_apart(self._reader, numbers) if self._reader else ())
+        read = iter(_apart(cast(Reader, self._reader), numbers) if numbers else ())
         return [next(read) if type(item) is int else _dense(item) for item in given]
 
     def fill(self, names: Sequence[str], into: Sequence[Array], cast: bool) -> None:
@@ -152,11 +167,13 @@ def _apart(reader: Reader, numbers: list[int]) -> list[Array]:
     What is one in a file is one in a model only where the model says so.
     """
     arrays = reader._copy(numbers)
-    seen: set[int] = set()
-    for at, (*_, first) in enumerate(reader.index.handle.entries(numbers)):
-        if first in seen:
-            arrays[at] = arrays[at].copy(order="K")
-        seen.add(first)
+    firsts = [first for *_, first in reader.index.handle.entries(numbers)]
+    if len(set(firsts)) < len(firsts):
+        seen: set[int] = set()
+        for at, first in enumerate(firsts):
+            if first in seen:
+                arrays[at] = arrays[at].copy(order="K")
+            seen.add(first)
     return arrays
 
 
@@ -221,65 +238,109 @@ def restore(
     if dtype_source not in _SOURCES:
         raise ParameterError(f"dtype_source is 'current' or 'saved', not {dtype_source!r}")
     saved = cast_dtype and dtype_source == "saved"
-    rules = _Rules(allow_missing, ignore_extra, cast_dtype, select, rename, contexts)
-    if isinstance(source, Mapping) and not isinstance(source, Reader):
-        _restore(_Given.of_mapping(source), model, rules, saved)
-        return
-    if isinstance(source, Reader):
-        _restore(_Given.of_file(source), model, rules, saved)
-        return
-    with Reader(source, verify=verify, threads=threads, encoding=encoding) as reader:
-        _restore(_Given.of_file(reader), model, rules, saved)
+    rules = _Rules(allow_missing, ignore_extra, cast_dtype, saved, select, rename, contexts)
+    # A network of many parameters is many objects, which the collector of garbage would look
+    # through again and again while as many more are made, none of them garbage.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        if isinstance(source, Reader):
+            _restore(_Given.of_file(source), model, rules)
+        elif isinstance(source, Mapping):
+            _restore(_Given.of_mapping(source), model, rules)
+        else:
+            with Reader(source, verify=verify, threads=threads, encoding=encoding) as reader:
+                _restore(_Given.of_file(reader), model, rules)
+    finally:
+        if collects:
+            gc.enable()
 
 
-class _Rules:
-    """What the caller allows."""
+class _Rules(NamedTuple):
+    """What the caller allows, and wants."""
 
-    def __init__(
-        self,
-        allow_missing: bool,
-        ignore_extra: bool,
-        cast_dtype: bool,
-        select: Select,
-        rename: Rename,
-        contexts: list[Context] | None,
-    ) -> None:
-        self.allow_missing = allow_missing
-        self.ignore_extra = ignore_extra
-        self.cast_dtype = cast_dtype
-        self.select = select
-        self.rename = rename
-        self.contexts = contexts
+    allow_missing: bool
+    ignore_extra: bool
+    cast_dtype: bool
+    takes_saved: bool
+    select: Select
+    rename: Rename
+    contexts: list[Context] | None
 
 
-def _restore(given: _Given, model: Model, rules: _Rules, saved: bool) -> None:
-    names = _unpacked(given, model, rules)
-    found = match(list(names.values()), model, rules.select)
-    olds = {new: old for old, new in names.items()}
-    if rules.select is not None and not found.pairs and not found.missing and not found.extra:
+def _restore(given: _Given, model: Model, rules: _Rules) -> None:
+    renamings = renamed(list(given.arrays), rules.rename)
+    found = match(list(renamings.values()), model, rules.select)
+    if found.extra and _unpack(given, model, renamings):
+        found = match(list(renamings.values()), model, rules.select)
+    names = found.names
+    if rules.select is not None and not names and not found.extra and not found.missing:
         raise ParameterError(
-            f"select={rules.select!r} selects nothing, in the model and in "
-            f"{given.what}, which contains parameters: {_some(list(given.arrays))}"
+            f"select={rules.select!r} selects nothing, in the model and in {given.what}, which "
+            f"contains parameters: {_some(list(given.arrays))}"
         )
-    _check_complete(given, model, rules, found)
+    _check_complete(given, rules, model, found)
+    if rules.rename is not None:
+        olds = {new: old for old, new in renamings.items()}
+        names = [olds[name] for name in names]
+    work = _decided(given, rules, names, found.slots)
 
-    # Where a place has several names, the last one in the file is its value, as in MXNet.
-    pairs = [(olds[name], slot) for name, slot in found.pairs]
-    _check_arrays(given, [name for name, _ in pairs])
-    signatures = given.signatures([name for name, _ in pairs])
-    dtypes: dict[Any, np.dtype[Any]] = {}
-    chosen: dict[int, tuple[str, Any, np.dtype[Any], bool]] = {}
-    for (name, slot), (shape, dtype) in zip(pairs, signatures, strict=True):
-        own = slot.dtype
-        wanted = dtypes.get(own)
-        if wanted is None:
-            wanted = dtypes[own] = dtype_of(own)
-        known = slot.shape
+    given.check([name for name, *_ in work.fill])
+    arrays = given.read([name for name, _, _ in work.adopt])
+    converted = [np.empty(shape, dtype) for _, _, shape, dtype in work.convert]
+    given.fill([name for name, *_ in work.convert], converted, True)
+
+    # From here on nothing is left that depends on what the file holds.
+    filled = [(name, array) for name, _, memory in work.fill for array in memory]
+    given.fill([name for name, _ in filled], [array for _, array in filled], rules.cast_dtype)
+    contexts = rules.contexts or [cpu()]
+    for (_, slot, is_other), array in zip(work.adopt, arrays, strict=True):
+        slot._adopt(array, contexts, is_other)
+    for (_, slot, *_), array in zip(work.convert, converted, strict=True):
+        slot._adopt(array, contexts, False)
+
+
+class _Work(NamedTuple):
+    """What is to be done with the array of each name.
+
+    Attributes
+    ----------
+    adopt : list of (str, Slot, bool)
+        Read, and given to a place; whether the place's dtype changes.
+    convert : list of (str, Slot, shape, dtype)
+        Read in another dtype, and given to a place.
+    fill : list of (str, Slot, list of array)
+        Read into memory that is there.
+    """
+
+    adopt: list[tuple[str, Any, bool]]
+    convert: list[tuple[str, Any, Shape, np.dtype[Any]]]
+    fill: list[tuple[str, Any, list[Array]]]
+
+
+def _decided(given: _Given, rules: _Rules, names: list[str], slots: list[Any]) -> _Work:
+    """Compare shapes and dtypes, and say what is to be done with each array."""
+    adopt, convert, fill = work = _Work([], [], [])
+    if rules.contexts is not None:
+        for slot in slots:
+            refusal = slot._refusal(rules.contexts)
+            if refusal is not None:
+                raise ParameterError(f"{refusal}; nothing was loaded")
+    own: Any = None
+    wanted = dtype_of(own)
+    for name, slot, (shape, dtype) in zip(names, slots, given.signatures(names), strict=True):
+        known, kept, memory = slot._state()
         if known != shape and not _fits(known, shape):
-            raise _mismatch(
-                given, name, slot, f"shape incompatible expected {known} vs saved {shape}"
-            )
-        if wanted != dtype and not rules.cast_dtype:
+            clause = f"shape incompatible expected {known} vs saved {shape}"
+            raise _mismatch(given, name, slot, clause)
+        if kept is not own:
+            own, wanted = kept, dtype_of(kept)
+        if wanted is dtype or wanted == dtype:
+            if memory is None:
+                adopt.append((name, slot, False))
+            else:
+                fill.append((name, slot, memory))
+        elif not rules.cast_dtype:
             raise _mismatch(
                 given,
                 name,
@@ -287,43 +348,27 @@ def _restore(given: _Given, model: Model, rules: _Rules, saved: bool) -> None:
                 f"dtype incompatible expected {wanted} vs saved {dtype}. Set cast_dtype=True to "
                 "cast the dtype of saved params",
             )
-        refusal = slot._refusal(rules.contexts)
-        if refusal is not None:
-            raise ParameterError(f"{refusal}; the file was not loaded")
-        chosen[id(slot)] = (name, slot, dtype if saved else wanted, wanted != dtype)
-
-    fresh, cast, filled = [], [], []
-    for item in chosen.values():
-        _, slot, _, differs = item
-        if slot._memory is not None and not (differs and saved):
-            filled.append(item)
-        elif differs and not saved:
-            cast.append(item)
+        elif rules.takes_saved:
+            adopt.append((name, slot, True))
+        elif memory is None:
+            convert.append((name, slot, shape, wanted))
         else:
-            fresh.append(item)
-    given.check(name for name, *_ in filled)
-    arrays = given.read([name for name, *_ in fresh])
-    if cast:
-        shapes = given.signatures([name for name, *_ in cast])
-        empty = [np.empty(s, item[2]) for (s, _), item in zip(shapes, cast, strict=True)]
-        given.fill([name for name, *_ in cast], empty, True)
-        arrays += empty
-
-    # From here on nothing is left that depends on what the file holds.
-    contexts = rules.contexts or [cpu()]
-    if filled:
-        memory = [(name, array) for name, slot, *_ in filled for array in slot._memory]
-        given.fill([name for name, _ in memory], [array for _, array in memory], rules.cast_dtype)
-    for (_, slot, _, _), array in zip(fresh + cast, arrays, strict=True):
-        slot._adopt(array, contexts)
+            fill.append((name, slot, memory))
+    if len(set(map(id, slots))) < len(slots):
+        # Where a place has several names, the last one in the file is its value, as in MXNet.
+        last = {id(slot): name for name, slot in zip(names, slots, strict=True)}
+        for items in work:
+            items[:] = [item for item in items if last[id(item[1])] == item[0]]  # type: ignore[index]
+    return work
 
 
-def _unpacked(given: _Given, model: Model, rules: _Rules) -> dict[str, str]:
-    """Return names in the file and their new ones, arrays that hold several parameters cut up."""
-    names = renamed(list(given.arrays), rules.rename)
-    for old, new in list(names.items()) if model.packed else ():
-        unpack = model.packed.get(new)
-        if unpack is None or new in model.structure:
+def _unpack(given: _Given, model: Model, names: dict[str, str]) -> bool:
+    """Cut up arrays that hold several parameters; say whether there were such."""
+    packed = {} if model.exact else model.older().packed
+    found = False
+    for old, new in list(names.items()) if packed else ():
+        unpack = packed.get(new)
+        if unpack is None:
             continue
         (array,) = given.read([old])
         try:
@@ -331,22 +376,24 @@ def _unpacked(given: _Given, model: Model, rules: _Rules) -> dict[str, str]:
         except ValueError as error:
             raise ParameterError(f"{quote(old)} in {given.what}: {error}") from None
         del names[old], given.arrays[old]
-        for name, part in parts.items():
-            given.arrays[name] = part
-            names[name] = name
-    return names
+        given.arrays.update(parts)
+        names.update(zip(parts, parts, strict=True))
+        found = True
+    return found
 
 
 def _fits(known: Shape | None, shape: Shape) -> bool:
     if known is None:
         return True
-    return len(known) == len(shape) and all(a in (0, b) for a, b in zip(known, shape, strict=True))
+    if len(known) != len(shape):
+        return False
+    return all([a in (0, b) for a, b in zip(known, shape, strict=True)])
 
 
 # ---- what may be wrong, in words -------------------------------------------------------------
 
 
-def _check_complete(given: _Given, model: Model, rules: _Rules, found: Match) -> None:
+def _check_complete(given: _Given, rules: _Rules, model: Model, found: Match) -> None:
     held = _some(list(given.arrays)) if given.arrays else "no arrays"
     if found.missing and not rules.allow_missing:
         missing = [name for name, _ in found.missing]
@@ -372,20 +419,6 @@ def _check_complete(given: _Given, model: Model, rules: _Rules, found: Match) ->
             f"has {_some(own) if own else 'no parameters'}{close or '.'} Set ignore_extra=True to "
             "ignore, or select=... to load a part."
         )
-
-
-def _check_arrays(given: _Given, names: Sequence[str]) -> None:
-    for name in names:
-        item = given.arrays[name]
-        if item is None:
-            raise ParameterError(
-                f"Parameter {quote(name)} in {given.what} has no value: it was saved before it "
-                "was initialized. Leave it out by select=... and allow_missing=True."
-            )
-        if isinstance(item, _Plain):
-            raise ParameterError(
-                f"{quote(name)} in {given.what} is {described(item.value)}, not an array"
-            )
 
 
 def _mismatch(given: _Given, name: str, slot: Any, clause: str) -> ParameterError:

@@ -227,11 +227,16 @@ class Block(architecture.Described):
 
     def _collect_params_with_prefix(self, prefix: str = "") -> dict[str, Parameter]:
         """Return the parameters of this block and its children by structure name."""
-        prefix = f"{prefix}." if prefix else ""
-        found = {prefix + name: parameter for name, parameter in self._reg_params.items()}
-        for name, child in self._children.items():
-            found.update(child._collect_params_with_prefix(prefix + name))
+        found: dict[str, Parameter] = {}
+        self._collect_named(f"{prefix}." if prefix else "", found)
         return found
+
+    def _collect_named(self, path: str, found: dict[str, Parameter]) -> None:
+        """Collect parameters by structure name below a path: for subclasses, too."""
+        for name, parameter in self._reg_params.items():
+            found[path + name] = parameter
+        for name, child in self._children.items():
+            child._collect_named(f"{path}{name}.", found)
 
     def initialize(
         self,
@@ -294,11 +299,8 @@ class Block(architecture.Described):
     # ---- files ----
 
     def _model(self) -> _restore.Model:
-        legacy: dict[str, str] = {}
-        packed: dict[str, Any] = {}
-        self._collect_legacy("", legacy, packed)
         structure = self._collect_params_with_prefix()
-        return _restore.Model(structure, self._full_names, self._prefix, legacy, packed)
+        return _restore.Model(structure, self._full_names, self._prefix, self._older)
 
     def _full_names(self) -> dict[str, Parameter]:
         try:
@@ -306,9 +308,15 @@ class Block(architecture.Described):
         except ParameterError:  # two parameters of one name; structure names tell them apart
             return {}
 
-    def _collect_legacy(self, path: str, legacy: dict[str, str], packed: dict[str, Any]) -> None:
+    def _older(self) -> _restore.Older:
+        found = _restore.Older({}, {})
+        self._collect_older("", found)
+        return found
+
+    def _collect_older(self, path: str, found: _restore.Older) -> None:
+        """Collect what releases called the parameters below a path: for subclasses, too."""
         for name, child in self._children.items():
-            child._collect_legacy(f"{path}{name}.", legacy, packed)
+            child._collect_older(f"{path}{name}.", found)
 
     def save_parameters(
         self,

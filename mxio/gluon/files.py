@@ -237,10 +237,13 @@ class _Place:
         self._memory: list[Array] | None = None
         self._tensor: Any = None
 
-    def _refusal(self, contexts: list[Context] | None) -> str | None:
+    def _state(self) -> tuple[tuple[int, ...], Any, list[Array] | None]:
+        return self.shape, self.dtype, self._memory
+
+    def _refusal(self, contexts: list[Context]) -> str | None:
         return None
 
-    def _adopt(self, array: Array, contexts: list[Context]) -> None:
+    def _adopt(self, array: Array, contexts: list[Context], is_other: bool) -> None:
         """Copy to where the host cannot write."""
         torch: Any = sys.modules["torch"]
         bits = array.view(np.int16) if self.dtype.name == "bfloat16" else array

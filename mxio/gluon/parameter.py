@@ -231,8 +231,9 @@ class Parameter:
 
     def _take(self, array: Array) -> None:
         """Make an array, which nobody else writes to, the value."""
-        rest = self._contexts[1:]
-        self._arrays = [array, *(array.copy() for _ in rest)] if rest else [array]
+        self._arrays = [array]
+        if len(self._contexts) > 1:
+            self._arrays += [array.copy() for _ in self._contexts[1:]]
         self._views = self._grads = self._deferred = None
         self._shape = array.shape
 
@@ -409,22 +410,21 @@ class Parameter:
 
     # ---- as a place for what a file holds (`_restore.Slot`) ----
 
-    @property
-    def _memory(self) -> list[Array] | None:
-        return self._arrays
+    def _state(self) -> tuple[Shape | None, Any, list[Array] | None]:
+        return self._shape, self._dtype, self._arrays
 
-    def _refusal(self, contexts: list[Context] | None) -> str | None:
-        if contexts is None or not self._contexts or set(contexts) == set(self._contexts):
+    def _refusal(self, contexts: list[Context]) -> str | None:
+        if not self._contexts or set(contexts) == set(self._contexts):
             return None
         return (
             f"Failed to load Parameter '{self.name}' on {contexts} because it was previous "
             f"initialized on {self._contexts}"
         )
 
-    def _adopt(self, array: Array, contexts: list[Context]) -> None:
+    def _adopt(self, array: Array, contexts: list[Context], is_other: bool) -> None:
         if not self._contexts:
             self._contexts = contexts
-        if array.dtype != dtype_of(self._dtype):
+        if is_other:
             self._dtype = array.dtype.type
         self._take(array)
 

@@ -20,7 +20,10 @@ from mxio import _file
 from mxio._sparse import SparseArray
 from mxio.context import Context, cpu
 from mxio.errors import UnsupportedError
-from mxio.nd import random, sparse
+from mxio.nd import _activation, _convolution, _layers, random, sparse
+from mxio.nd._activation import *  # noqa: F403
+from mxio.nd._convolution import *  # noqa: F403
+from mxio.nd._layers import *  # noqa: F403
 from mxio.nd.ndarray import NDArray, dtype_of, wrap
 
 __all__ = [
@@ -40,6 +43,9 @@ __all__ = [
     "waitall",
     "zeros",
     "zeros_like",
+    *_activation.__all__,
+    *_convolution.__all__,
+    *_layers.__all__,
 ]
 
 Shape = int | Sequence[int]
