@@ -50,6 +50,8 @@ __all__ = [
     "dumps",
     "gluon",
     "gpu",
+    "init",
+    "initializer",
     "load",
     "load_states",
     "loads",
@@ -68,6 +70,8 @@ __version__ = "0.1.0"
 # Imported when they are used: not everyone comes from MXNet.
 _LATER = {
     "gluon": "mxio.gluon",
+    "init": "mxio.initializer",
+    "initializer": "mxio.initializer",
     "load_states": "mxio.states",
     "model": "mxio.model",
     "name": "mxio.name",

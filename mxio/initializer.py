@@ -287,6 +287,14 @@ def _pieces(arr: Array) -> Iterator[tuple[int, Callable[[Array], None]]]:
         yield stop - start, put
 
 
+def _two_dims(initializer: Initializer, name: str, arr: Array) -> None:
+    if arr.ndim < 2:
+        raise ValueError(
+            f"the {type(initializer).__name__} initializer is for arrays of 2 dimensions or more, "
+            f"but array {str(name)!r} has shape {arr.shape}"
+        )
+
+
 def _draw_uniform(scale: float, arr: Array) -> None:
     for count, put in _pieces(arr):
         put(random.uniform(-scale, scale, count, arr.dtype))

@@ -43,11 +43,20 @@ LEVELS: list[list[str]] = [
     [
         *("nd.ndarray", "nd.random", "nd.sparse"),
         *("nd._operator", "nd._special", "nd._layers", "nd._activation", "nd._convolution"),
+        "nd._recurrent",
         "nd",
     ],
     [
         *("name", "initializer", "gluon.architecture", "gluon._names", "gluon._restore"),
-        *("gluon.parameter", "gluon.block", "gluon.files", "gluon"),
+        *(
+            "gluon.parameter",
+            "gluon.block",
+            "gluon.rnn.rnn_cell",
+            "gluon.rnn.rnn_layer",
+            "gluon.rnn",
+            "gluon.files",
+            "gluon",
+        ),
     ],
     ["states", "model"],
     [

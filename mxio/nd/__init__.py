@@ -24,9 +24,11 @@ from mxio.nd import _activation, _convolution, _layers, random, sparse
 from mxio.nd._activation import *  # noqa: F403
 from mxio.nd._convolution import *  # noqa: F403
 from mxio.nd._layers import *  # noqa: F403
+from mxio.nd._recurrent import RNN
 from mxio.nd.ndarray import NDArray, dtype_of, wrap
 
 __all__ = [
+    "RNN",
     "NDArray",
     "arange",
     "array",
