@@ -51,6 +51,9 @@ LEVELS: list[list[str]] = [
         *(
             "gluon.parameter",
             "gluon.block",
+            *("gluon.nn.activations", "gluon.nn.basic_layers", "gluon.nn.conv_layers", "gluon.nn"),
+            *("gluon.contrib.nn", "gluon.contrib"),
+            *("gluon.model_zoo.vision.resnet", "gluon.model_zoo.vision", "gluon.model_zoo"),
             "gluon.rnn.rnn_cell",
             "gluon.rnn.rnn_layer",
             "gluon.rnn",

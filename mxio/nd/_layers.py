@@ -291,7 +291,8 @@ def GroupNorm(
     Parameters
     ----------
     data : array
-    gamma, beta : array of shape (channels,)
+    gamma, beta : array of shape (num_groups,) or (channels,)
+        One for each group, as in MXNet 1.9.1 (measured), or one for each channel, as in 2.
     num_groups : int, default 1
     output_mean_var : bool, default False
         Whether to return the mean and the standard deviation too, in a list.
@@ -302,8 +303,11 @@ def GroupNorm(
     n, channels = data.shape[:2]
     if num_groups < 1 or channels % num_groups:
         raise ValueError(f"GroupNorm cannot make num_groups={num_groups} of {channels} channels")
-    gamma = learned(gamma, (channels,), "gamma")
-    beta = learned(beta, (channels,), "beta")
+    by_channel = isinstance(gamma, np.ndarray) and gamma.shape == (channels,)
+    gamma = learned(gamma, (channels if by_channel else num_groups,), "gamma")
+    beta = learned(beta, gamma.shape, "beta")
+    if not by_channel:
+        gamma, beta = (np.repeat(x, channels // num_groups) for x in (gamma, beta))
     dtype = floating(data)
     exact = computing(floating(data, gamma, beta))
     each = math.prod(data.shape[2:]) * (channels // num_groups)
