@@ -283,14 +283,11 @@ def log_softmax(
 
 @operator
 def SoftmaxActivation(data: Any, mode: str = "instance") -> Any:
-    """Return the softmax of each sample as a whole, or over the channels with ``'channel'``."""
+    """Return the softmax along the last axis, or over the channels with ``'channel'``."""
     data = np.asarray(data)
-    if mode == "channel":
-        return _softmax(data, None, 1, None, None, 1)
-    if mode != "instance":
+    if mode not in ("instance", "channel"):
         raise ValueError(f"no mode {mode!r}: it is 'instance' or 'channel'")
-    rows = data.reshape(data.shape[0], -1) if data.size else data
-    return _softmax(rows, None, -1, None, None, 1).reshape(data.shape)
+    return _softmax(data, None, 1 if mode == "channel" else -1, None, None, 1)
 
 
 @operator
@@ -306,24 +303,11 @@ def SoftmaxOutput(
     out_grad: bool = False,
     smooth_alpha: float = 0.0,
 ) -> Any:
-    """Return the softmax of each sample as a whole.
+    """Return the softmax along the last axis, or with `multi_output` along the second.
 
-    Parameters
-    ----------
-    data : array
-    multi_output : bool, default False
-        Whether to go along axis 1 instead.
-    preserve_shape : bool, default False
-        Whether to go along the last axis instead.
-    label, grad_scale, ignore_label, use_ignore, normalization, out_grad, smooth_alpha
-        For training, not looked at.
+    The other arguments are for training and not looked at.
     """
-    data = np.asarray(data)
-    if multi_output:
-        return _softmax(data, None, 1, None, None, 1)
-    if preserve_shape or not data.size:
-        return _softmax(data, None, -1, None, None, 1)
-    return _softmax(data.reshape(data.shape[0], -1), None, -1, None, None, 1).reshape(data.shape)
+    return _softmax(np.asarray(data), None, 1 if multi_output else -1, None, None, 1)
 
 
 @operator

@@ -363,8 +363,8 @@ def Pooling(
     pooling_convention : {'valid', 'full', 'same'}
         Whether windows that reach over the end are left out or counted; ``'same'`` starts one
         at every stride, without `pad`.
-    p_value : int
-        Of the p-norm.
+    p_value : {1, 2, 3}
+        Of the p-norm, in which odd powers keep their signs. (MXNet 1.9.1, measured.)
     count_include_pad : bool, default True
         Whether a mean counts the padding in.
     layout : str, optional
@@ -375,8 +375,8 @@ def Pooling(
     ndim = _spatial(data, "Pooling")
     if pool_type not in ("max", "avg", "sum", "lp"):
         raise ValueError(f"no pool_type {pool_type!r}: it is 'max', 'avg', 'sum' or 'lp'")
-    if pool_type == "lp" and p_value is None:
-        raise TypeError("Pooling(pool_type='lp') needs p_value")
+    if pool_type == "lp" and p_value not in (1, 2, 3):
+        raise ValueError(f"Pooling(pool_type='lp') needs p_value 1, 2 or 3, not {p_value}")
     last = _channels_last(layout, ndim, "Pooling")
     dtype = floating(data)
     x = rounded(np.moveaxis(data, -1, 1) if last else data, computing(dtype))
@@ -389,7 +389,7 @@ def Pooling(
         pad = _numbers(pad, ndim, 0, "pad", 0)
         counts = _window_counts(x.shape[2:], kernel, stride, pad, pooling_convention)
     if pool_type == "lp":
-        x = np.abs(x) ** p_value
+        x = x**p_value
     start = least(dtype) if pool_type == "max" else 0.0
     for i in range(ndim):
         x = _pooled(x, 2 + i, (kernel[i], stride[i], pad[i], counts[i]), pool_type == "max", start)
@@ -401,8 +401,10 @@ def Pooling(
                 count_include_pad,
             )
             x /= n.astype(x.dtype).reshape(-1, *(1,) * (ndim - 1 - i))
-    elif pool_type == "lp":
-        x = x ** x.dtype.type(1 / p_value) if p_value else x
+    elif p_value == 2 and pool_type == "lp":
+        np.sqrt(x, out=x)
+    elif p_value == 3 and pool_type == "lp":
+        np.cbrt(x, out=x)
     return rounded(np.moveaxis(x, 1, -1) if last else x, dtype)
 
 
