@@ -32,7 +32,9 @@ results = {}
 
 def there(item):
     if isinstance(item, list):
-        return tuple(map(there, item))
+        # concatenate asks for a list, most others for a tuple.
+        found = [*map(there, item)]
+        return found if isinstance(found[0] if found else 0, nd.NDArray) else tuple(found)
     if isinstance(item, str) and item.startswith("array "):
         return nd.array(arrays[item], dtype=arrays[item].dtype)
     return item
@@ -40,7 +42,7 @@ def there(item):
 with open(folder + "/calls.json") as file:
     calls = json.load(file)
 for number, (name, args, kwargs) in enumerate(calls):
-    args = there(args)
+    args = [*map(there, args)]
     kwargs = {key: there(item) for key, item in kwargs.items()}
     try:
         if name.startswith("."):
@@ -53,7 +55,7 @@ for number, (name, args, kwargs) in enumerate(calls):
         for place, item in enumerate(found if isinstance(found, (list, tuple)) else [found]):
             results["%d.%d" % (number, place)] = item.asnumpy()
     except Exception as error:
-        results["%d.error" % number] = np.array(str(error).strip().splitlines()[-1][:200])
+        results["%d.error" % number] = np.array(repr(error).strip()[-300:])
 np.savez(folder + "/results.npz", **results)
 """
 

@@ -89,18 +89,23 @@ def relu(data: Any) -> Any:
     return _relu(np.asarray(data))
 
 
+def _each(function: Callable[[Array], Array], data: Any) -> Array:
+    """Return a function of each item in the dtype of `data`, integers by way of float64."""
+    x = np.asarray(data)
+    inner = computing(x.dtype) if x.dtype.kind in "fV" else np.dtype(np.float64)
+    return rounded(function(rounded(x, inner)), x.dtype)
+
+
 @operator
 def sigmoid(data: Any) -> Any:
     """Return ``1 / (1 + exp(-data))``."""
-    data = np.asarray(data)
-    return rounded(_sigmoid(rounded(data, computing(floating(data)))), floating(data))
+    return _each(_sigmoid, data)
 
 
 @operator
 def softsign(data: Any) -> Any:
     """Return ``data / (1 + abs(data))``."""
-    data = np.asarray(data)
-    return rounded(_softsign(rounded(data, computing(floating(data)))), floating(data))
+    return _each(_softsign, data)
 
 
 @operator
@@ -115,12 +120,13 @@ def hard_sigmoid(data: Any, alpha: float = 0.2, beta: float = 0.5) -> Any:
 @operator
 def smooth_l1(data: Any, scalar: float = 1.0) -> Any:
     """Return ``(scalar * x) ** 2 / 2`` near 0 and ``abs(x) - 0.5 / scalar ** 2`` beyond."""
-    data = np.asarray(data)
-    x = rounded(data, computing(floating(data)))
-    square = x.dtype.type(scalar) ** 2
-    far = np.abs(x)
-    y = np.where(far > 1 / square, far - x.dtype.type(0.5) / square, np.square(x) * square / 2)
-    return rounded(y, floating(data))
+    square = float(scalar) ** 2
+
+    def loss(x: Array) -> Array:
+        far = np.abs(x)
+        return np.where(far > 1 / square, far - 0.5 / square, np.square(x) * (square / 2))
+
+    return _each(loss, data)
 
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
