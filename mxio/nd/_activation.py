@@ -44,7 +44,9 @@ def _sigmoid(x: Array) -> Array:
 
 def _softrelu(x: Array) -> Array:
     # log(1 + exp(x)) without an overflow.
-    y: Array = np.logaddexp(x, x.dtype.type(0))
+    y = np.exp(-np.abs(x))
+    np.log1p(y, out=y)
+    y += np.maximum(x, 0)
     return y
 
 
@@ -159,10 +161,9 @@ def LeakyReLU(
     dtype = floating(data)
     x = rounded(data, computing(dtype))
     kind = x.dtype.type
-    if act_type == "leaky":
-        y = np.where(x > 0, x, x * kind(slope))
-    elif act_type == "rrelu":
-        y = np.where(x > 0, x, x * kind((lower_bound + upper_bound) / 2))
+    if act_type in ("leaky", "rrelu"):
+        y = x * kind(slope if act_type == "leaky" else (lower_bound + upper_bound) / 2)
+        np.copyto(y, x, where=x > 0)
     elif act_type == "prelu":
         y = np.where(x > 0, x, x * _slopes(gamma, x))
     elif act_type == "elu":
