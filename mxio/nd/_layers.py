@@ -306,17 +306,14 @@ def GroupNorm(
     by_channel = isinstance(gamma, np.ndarray) and gamma.shape == (channels,)
     gamma = learned(gamma, (channels if by_channel else num_groups,), "gamma")
     beta = learned(beta, gamma.shape, "beta")
-    if not by_channel:
-        gamma, beta = (np.repeat(x, channels // num_groups) for x in (gamma, beta))
     dtype = floating(data)
     exact = computing(floating(data, gamma, beta))
     each = math.prod(data.shape[2:]) * (channels // num_groups)
     y, mean, std = standard(rounded(data, exact).reshape(n, num_groups, each), (2,), eps)
-    y = y.reshape(data.shape)
-    line = (channels,) + (1,) * (data.ndim - 2)
-    y *= gamma.reshape(line)
-    y += beta.reshape(line)
-    y = rounded(y, dtype)
+    y = y.reshape(n, len(gamma), -1) if y.size else y
+    y *= gamma[:, None]
+    y += beta[:, None]
+    y = rounded(y, dtype).reshape(data.shape)
     if not output_mean_var:
         return y
     return y, rounded(mean[..., 0], dtype), rounded(std[..., 0], dtype)
