@@ -51,6 +51,7 @@ LEVELS: list[list[str]] = [
         *(
             "gluon.parameter",
             "gluon.block",
+            "gluon.rnn._sequence",
             "gluon.rnn.rnn_cell",
             "gluon.rnn.rnn_layer",
             "gluon.rnn",

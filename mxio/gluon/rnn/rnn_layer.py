@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from mxio import nd
+from mxio.gluon._restore import Older
 from mxio.gluon.block import HybridBlock
 from mxio.gluon.parameter import Parameter
 from mxio.gluon.rnn import rnn_cell
+from mxio.gluon.rnn._sequence import begin_states
 from mxio.nd import _recurrent
 
 __all__ = ["GRU", "LSTM", "RNN"]
@@ -64,6 +66,9 @@ class _RNNLayer(HybridBlock):
         super().__init__(**kwargs)
         if layout not in ("TNC", "NTC"):
             raise ValueError(f"Invalid layout {layout}; must be one of 'TNC' or 'NTC'")
+        clip = lstm_state_clip_min, lstm_state_clip_max
+        if mode != "lstm" and (projection_size, *clip) != (None, None, None):
+            raise TypeError(f"only an LSTM has a projection or a cell state, not {self._alias()}")
         self._hidden_size = hidden_size
         self._num_layers = num_layers
         self._layout = layout
@@ -71,9 +76,7 @@ class _RNNLayer(HybridBlock):
         self._dir = 2 if bidirectional else 1
         self._mode = mode
         self._projection_size = projection_size or None
-        self._clip = _recurrent.clip_of(
-            lstm_state_clip_min, lstm_state_clip_max, lstm_state_clip_nan
-        )
+        self._clip = _recurrent.clip_of(*clip, lstm_state_clip_nan)
         self._dtype = dtype
         self._use_sequence_length = use_sequence_length
         inits = {
@@ -128,9 +131,9 @@ class _RNNLayer(HybridBlock):
         cell = f"{side}_cell." if self._dir == 2 else ""
         return f"_unfused.{number}.{cell}{part}"
 
-    def _collect_params_with_prefix(self, prefix: str = "") -> dict[str, Parameter]:
-        prefix = f"{prefix}." if prefix else ""
-        return {prefix + self._structure_name(name): p for name, p in self._reg_params.items()}
+    def _collect_named(self, path: str, found: dict[str, Parameter]) -> None:
+        for name, parameter in self._reg_params.items():
+            found[path + self._structure_name(name)] = parameter
 
     def _legacy_names(self) -> dict[str, str]:
         """Return the structure names that other releases gave, and the present ones.
@@ -159,9 +162,9 @@ class _RNNLayer(HybridBlock):
         )
         return {self._structure_name(name): part for name, part in parts.items()}
 
-    def _collect_legacy(self, path: str, legacy: dict[str, str], packed: dict[str, Any]) -> None:
-        legacy.update((path + old, path + new) for old, new in self._legacy_names().items())
-        packed[f"{path}rnn_param"] = lambda array: {
+    def _collect_older(self, path: str, found: Older) -> None:
+        found.names.update((path + old, path + new) for old, new in self._legacy_names().items())
+        found.packed[f"{path}rnn_param"] = lambda array: {
             path + name: part for name, part in self._unpack_flat(array).items()
         }
 
@@ -196,7 +199,7 @@ class _RNNLayer(HybridBlock):
         **kwargs
             For `func`.
         """
-        return rnn_cell.begin_states(self.state_info(batch_size), func, kwargs)
+        return begin_states(self.state_info(batch_size), func, kwargs)
 
     def __call__(
         self, inputs: Any, states: Any = None, sequence_length: Any = None, **kwargs: Any
