@@ -79,8 +79,9 @@ def test_the_real_mxnet_prints_and_reads_the_same() -> None:
         " for s, t, r in json.loads(sys.argv[1])]))"
     )
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    asked = json.dumps([[*item, item[0] not in unread] for item in DUMPED])
     told = subprocess.run(
-        [PYTHON, "-W", "ignore", "-c", code, json.dumps([[*item, item[0] not in unread] for item in DUMPED])],
+        [PYTHON, "-W", "ignore", "-c", code, asked],
         env=env, capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     assert json.loads(told.stdout.splitlines()[-1]) == [
