@@ -5,7 +5,7 @@ Signatures, names and printed forms are those of MXNet 1.9.1, measured. The name
 parameters have in files depend on the release that wrote them:
 
 - ``_unfused.0.i2h_weight``, in two directions ``_unfused.0.l_cell.i2h_weight``: 1.2 to 1.9,
-  and what is written here. Releases up to 1.2.1 counted the dropout between the layers too.
+  and what is written here. 1.2 counted the dropout between the layers too.
 - ``l0_i2h_weight``: 2.0.0a0.
 - ``rnn_param``, all in one vector: 2.0.0b1.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from mxio import nd
-from mxio.gluon._restore import Older
+from mxio.gluon._names import Older
 from mxio.gluon.block import HybridBlock
 from mxio.gluon.parameter import Parameter
 from mxio.gluon.rnn import rnn_cell
