@@ -43,6 +43,8 @@ LEVELS: list[list[str]] = [
     [
         *("nd.ndarray", "nd.random", "nd.sparse"),
         *("nd._operator", "nd._special", "nd._layers", "nd._activation", "nd._convolution"),
+        *("nd._math", "nd._reduce", "nd._shape", "nd._select", "nd._methods"),
+        *("nd.contrib", "nd.linalg"),
         "nd._recurrent",
         "nd",
     ],
