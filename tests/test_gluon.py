@@ -208,16 +208,18 @@ def test_an_input_of_another_width_is_refused() -> None:
 def test_a_layers_own_initializer_wins() -> None:
     d = nn.Dense(3, in_units=4)
     d.initialize(init.Constant(2))
-    assert (d.weight.data() == 2).all() and not d.bias.data().any()
+    assert (d.weight.data() == 2).all()
+    assert not d.bias.data().any()
     e = nn.Dense(3, in_units=4, weight_initializer="ones", bias_initializer=init.One())
     e.initialize("zeros")
-    assert (e.weight.data() == 1).all() and (e.bias.data() == 1).all()
+    assert (e.weight.data() == 1).all()
+    assert (e.bias.data() == 1).all()
 
 
 def test_a_second_initialize_warns_and_changes_nothing() -> None:
     d = nn.Dense(3, in_units=4)
     d.initialize("ones")
-    with pytest.warns(UserWarning, match="'dense0_weight' is already initialized, ignoring"):
+    with pytest.warns(UserWarning, match=r"'dense0_\w+' is already initialized, ignoring"):
         d.initialize("zeros")
     assert (d.weight.data() == 1).all()
     d.initialize("zeros", force_reinit=True)
@@ -228,7 +230,8 @@ def test_initializers_that_tell_parameters_apart() -> None:
     net = MLP()
     net.initialize(init.Mixed(["dense0_.*", ".*"], [init.One(), init.Zero()]))
     net(nd.ones((1, 2)))
-    assert (net.hidden.weight.data() == 1).all() and not net.output.weight.data().any()
+    assert (net.hidden.weight.data() == 1).all()
+    assert not net.output.weight.data().any()
 
 
 def test_a_user_block_learns_its_shapes_through_operators() -> None:
@@ -244,7 +247,8 @@ def test_a_user_block_learns_its_shapes_through_operators() -> None:
     net = Own()
     net.initialize("ones")
     assert net(nd.ones((2, 5))).tolist() == [[5.0] * 3] * 2
-    assert net.w.shape == (3, 5) and net.w.name == "own0_w"
+    assert net.w.shape == (3, 5)
+    assert net.w.name == "own0_w"
 
 
 def test_a_user_block_may_infer_its_shapes() -> None:
@@ -277,7 +281,8 @@ def test_a_parameter_checks_what_it_is_given() -> None:
     p = gluon.Parameter("w", shape=(2, 3))
     p.initialize()
     p.set_data(nd.ones((2, 3), dtype="float64"))
-    assert p.data().dtype == np.float32 and (p.data() == 1).all()
+    assert p.data().dtype == np.float32
+    assert (p.data() == 1).all()
     for shape in ((3, 3), (2, 3, 1), (2,)):
         with pytest.raises(AssertionError, match=re.escape(f"Expected shape {shape}")):
             p.set_data(nd.ones(shape))
@@ -299,7 +304,8 @@ def test_data_is_the_memory_itself() -> None:
     p.initialize("zeros")
     held = p.data()
     p.set_data([1, 2])
-    assert held.tolist() == [1, 2] and p.data() is held
+    assert held.tolist() == [1, 2]
+    assert p.data() is held
     held[:] = 5
     assert p.data().tolist() == [5, 5]
 
@@ -320,21 +326,24 @@ def test_a_deferred_parameter_takes_data() -> None:
     d = gluon.Parameter("d", shape=(2, 0), allow_deferred_init=True)
     d.initialize()
     d.set_data(nd.ones((2, 5)))
-    assert d.shape == (2, 5) and (d.data() == 1).all()
+    assert d.shape == (2, 5)
+    assert (d.data() == 1).all()
 
 
 def test_parameters_on_several_contexts() -> None:
     cpu = mxio.cpu
     p = gluon.Parameter("w", shape=(2,))
     p.initialize("ones", ctx=[cpu(0), cpu(1)])
-    assert p.list_ctx() == [cpu(0), cpu(1)] and len(p.list_data()) == 2
+    assert p.list_ctx() == [cpu(0), cpu(1)]
+    assert len(p.list_data()) == 2
     assert p.data(cpu(1)).context == cpu(1)
     p.data(cpu(1))[:] = 3
     assert p.data(cpu(0)).tolist() == [1, 1]
     with pytest.raises(RuntimeError, match=r"not initialized on context cpu\(5\)"):
         p.data(cpu(5))
     p.reset_ctx(cpu(2))
-    assert p.data().tolist() == [2, 2] and p.list_ctx() == [cpu(2)]  # the mean
+    assert p.data().tolist() == [2, 2]
+    assert p.list_ctx() == [cpu(2)]
     with pytest.raises(ValueError, match="Cannot reset context"):
         gluon.Parameter("q", shape=(1,)).reset_ctx(cpu(1))
 
@@ -345,13 +354,15 @@ def test_cast_converts_now_and_later() -> None:
     net.cast("float16")
     assert net(nd.ones((1, 2), dtype="float16")).dtype == np.float16
     net.cast("float64")
-    assert net.hidden.weight.data().dtype == np.float64 and net.hidden.weight.dtype == "float64"
+    assert net.hidden.weight.data().dtype == np.float64
+    assert net.hidden.weight.dtype == "float64"
 
 
 def test_a_constant_keeps_its_value() -> None:
     k = gluon.Constant("k", [1, 2])
     k.initialize()
-    assert k.data().tolist() == [1, 2] and k.grad_req == "null"
+    assert k.data().tolist() == [1, 2]
+    assert k.grad_req == "null"
     with pytest.warns(UserWarning, match='Constant parameter "k" does not support grad_req'):
         k.grad_req = "write"
     assert gluon.Constant("k", nd.array([1], dtype="int32")).dtype is np.int32
@@ -360,7 +371,9 @@ def test_a_constant_keeps_its_value() -> None:
 def test_a_parameter_dict_gives_and_shares() -> None:
     pd = gluon.ParameterDict("pre_")
     w = pd.get("w", shape=(2, 3))
-    assert pd.get("w") is w and pd["pre_w"] is w and pd.get("w", shape=(2, 0)) is w
+    assert pd.get("w") is w
+    assert pd["pre_w"] is w
+    assert pd.get("w", shape=(2, 0)) is w
     with pytest.raises(AssertionError, match="'shape': desired '\\(3, 3\\)' vs stored"):
         pd.get("w", shape=(3, 3))
     with pytest.raises(AssertionError, match="'dtype': desired 'float64' vs stored"):
@@ -380,7 +393,8 @@ def test_a_parameter_dict_gives_and_shares() -> None:
     with pytest.raises(KeyError):
         pd["nope"]
     shared = gluon.ParameterDict("other_", shared=pd)
-    assert shared.prefix == "other_" and "pre_w" not in shared
+    assert shared.prefix == "other_"
+    assert "pre_w" not in shared
     pd.initialize()
     assert pd.list_ctx() == [mxio.cpu()]
     pd.setattr("grad_req", "null")
@@ -412,4 +426,5 @@ def test_networks_can_be_copied(copied: Any) -> None:
     clone = copied(net)
     assert (clone(x) == y).all()
     clone[0].weight.data()[:] = 0
-    assert (net(x) == y).all() and not (clone(x) == y).all()
+    assert (net(x) == y).all()
+    assert not (clone(x) == y).all()

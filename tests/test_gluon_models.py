@@ -64,7 +64,8 @@ def test_parts_and_names() -> None:
     with pytest.raises(gluon.ParameterError, match="expected float32 vs saved float64"):
         gluon.load_parameters(wide, "m", ignore_extra=True)
     gluon.load_parameters(wide, "m", ignore_extra=True, cast_dtype=True)
-    assert wide["embed"].dtype == np.float32 and wide["embed"][2, 3] == 11
+    assert wide["embed"].dtype == np.float32
+    assert wide["embed"][2, 3] == 11
 
 
 def test_a_failed_load_changes_nothing() -> None:

@@ -43,9 +43,9 @@ LEVELS: list[list[str]] = [
     [
         *("nd.ndarray", "nd.random", "nd.sparse"),
         *("nd._operator", "nd._special", "nd._layers", "nd._activation", "nd._convolution"),
+        "nd._recurrent",
         *("nd._math", "nd._reduce", "nd._shape", "nd._select", "nd._methods"),
         *("nd.contrib", "nd.linalg"),
-        "nd._recurrent",
         "nd",
     ],
     [
@@ -53,6 +53,9 @@ LEVELS: list[list[str]] = [
         *(
             "gluon.parameter",
             "gluon.block",
+            *("gluon.nn.activations", "gluon.nn.basic_layers", "gluon.nn.conv_layers", "gluon.nn"),
+            *("gluon.contrib.nn", "gluon.contrib"),
+            *("gluon.model_zoo.vision.resnet", "gluon.model_zoo.vision", "gluon.model_zoo"),
             "gluon.rnn.rnn_cell",
             "gluon.rnn.rnn_layer",
             "gluon.rnn",

@@ -22,7 +22,7 @@ was trained and to check what was restored; there are no gradients.
 """
 
 from mxio.errors import DeferredInitializationError, ExtraParameterError, ParameterError
-from mxio.gluon import parameter
+from mxio.gluon import contrib, model_zoo, nn, parameter, rnn
 from mxio.gluon.architecture import register
 from mxio.gluon.block import Block, HybridBlock
 from mxio.gluon.files import load, load_parameters, save_parameters
@@ -37,9 +37,13 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterError",
+    "contrib",
     "load",
     "load_parameters",
+    "model_zoo",
+    "nn",
     "parameter",
     "register",
+    "rnn",
     "save_parameters",
 ]

@@ -33,6 +33,7 @@ Select: TypeAlias = "str | Iterable[str] | Callable[[str], bool] | None"
 Rename: TypeAlias = "Mapping[str, str] | Callable[[str], str] | None"
 
 _MARKS = ("arg:", "aux:")
+_DOT = re.compile(r"\.")
 _NUMBER = re.compile(r"(\d{1,18})")
 
 
@@ -126,9 +127,10 @@ def renamed(names: Sequence[str], rename: Rename) -> dict[str, str]:
             new[name] = rename[key] + name[len(key) :] if key in rename else name
         if unused:
             key = next(key for key in rename if key in unused)
+            beginnings = {name[: dot.start()] for name in names for dot in _DOT.finditer(name)}
             raise ParameterError(
                 f"rename has {quote(key)}, which is no name in the file, nor the beginning of one "
-                f"up to a dot{hint(key, names)}"
+                f"up to a dot{hint(key, [*names, *sorted(beginnings)])}"
             )
     sources: dict[str, str] = {}
     for name, changed in new.items():
@@ -187,11 +189,13 @@ def _namings(
     names: Sequence[str], model: Model
 ) -> Iterator[tuple[Sequence[str], Mapping[str, Any]]]:
     """Give the ways of naming: a file's names in its way, and the model's places in the same."""
-    if not model.exact:
-        yield names, model.structure
     bare = [name.removeprefix(_mark(name)) for name in names]
-    if not model.exact and bare != names:
-        yield bare, model.structure
+    if not model.exact:
+        own, older = model.structure, model.older().names
+        for given in (names, bare) if bare != names else (names,):
+            yield [name if name in own else older.get(name, name) for name in given], own
+            if older:  # what one release called a parameter may be another's name now
+                yield [older.get(name, name) for name in given], own
     full = model.full()
     if model.exact:
         yield [model.prefix + name for name in bare], full
@@ -203,10 +207,12 @@ def _namings(
     if len(set(bare)) != len(full):
         return
     for cut in (False, True):
-        given = _ranked(_cut(bare) if cut else bare)
-        own = _ranked(_cut(list(full)) if cut else list(full))
-        if set(given) == set(own) and len(set(own)) == len(own):
-            yield given, dict(zip(own, full.values(), strict=True))
+        ranked = _ranked(_cut(bare) if cut else bare)
+        places = dict(
+            zip(_ranked(_cut(list(full)) if cut else list(full)), full.values(), strict=True)
+        )
+        if len(places) == len(full) and places.keys() == set(ranked):
+            yield ranked, places
 
 
 def _matched(
@@ -224,9 +230,7 @@ def _matched(
     fitting: list[str] = []
     slots: list[Any] = []
     extra = []
-    legacy = model.older().names if by_structure else {}
     for name, own in zip(names, given, strict=True):
-        own = legacy.get(own, own) if own not in places else own
         slot = places.get(own)
         if chosen is not None and by_structure and not chosen(own):
             continue

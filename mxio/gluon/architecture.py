@@ -13,9 +13,11 @@ that a program registered are ever called: nothing in a file is executed, or imp
             "children": {name: node or {"same": path}, …}, "attribute": true}
     value  null, true, false, number, text, [value, …], {"tuple": [value, …]},
            {"dict": {name: value, …}}, {"dtype": name}, {"ctx": [kind, number]},
-           {"init": [name, arguments]}, {"block": node}, {"same": path}, {"params_of": path}
+           {"init": [name, arguments]}, {"type": name of a class}, {"block": node},
+           {"same": path}, {"params_of": path}
 
-A path is a list of children's names, from the network on. ``same`` is the block there,
+A path is a list of children's names, from the network on, and ``#`` and its number or name for
+an argument that holds blocks. ``same`` is the block there,
 ``params_of`` its parameters: so what is shared is shared again. ``attribute`` says that a
 child is an attribute of its parent, of its name; only what is true is written, and only
 what is not empty.
@@ -137,10 +139,10 @@ class limit:
         _left.count = None
 
 
-def spend() -> None:
-    """Count one block or parameter that is made."""
+def spend(count: int = 1) -> None:
+    """Count blocks or parameters that are made, before they are."""
     if _left.count is not None:
-        _left.count -= 1
+        _left.count -= count
         if _left.count < 0:
             raise FormatError("the architecture asks for far more than the file has parameters of")
 
@@ -175,9 +177,12 @@ class _Describe:
         self._paths[id(block)] = path
         args, kwargs = block._arguments
         node: dict[str, Any] = {"class": name}
-        said = [self._value(arg, f"argument {n} of {at}", path) for n, arg in enumerate(args)]
+        said = [
+            self._value(arg, f"argument {n} of {at}", (*path, f"#{n}"))
+            for n, arg in enumerate(args)
+        ]
         named = {
-            key: self._value(value, f"argument {key} of {at}", path)
+            key: self._value(value, f"argument {key} of {at}", (*path, f"#{key}"))
             for key, value in kwargs.items()
             if key != "prefix"
         }
@@ -199,14 +204,18 @@ class _Describe:
         if isinstance(value, (int, float, np.integer, np.floating, np.bool_)):
             return value.item() if isinstance(value, np.generic) else value
         if isinstance(value, (list, tuple)):
-            items = [self._value(item, what, path) for item in value]
+            items = [self._value(item, what, (*path, str(n))) for n, item in enumerate(value)]
             return items if isinstance(value, list) else {"tuple": items}
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-            return {"dict": {key: self._value(item, what, path) for key, item in value.items()}}
+            return {
+                "dict": {key: self._value(item, what, (*path, key)) for key, item in value.items()}
+            }
         if isinstance(value, np.dtype) or (
             isinstance(value, type) and issubclass(value, np.generic)
         ):
             return {"dtype": np.dtype(value).name}
+        if isinstance(value, type) and _classes.get(value.__name__) is value:
+            return {"type": value.__name__}
         if isinstance(value, Context):
             return {"ctx": [value.device_type, value.device_id]}
         if isinstance(value, initializer.Initializer):
@@ -217,7 +226,7 @@ class _Describe:
         elif isinstance(value, Described):
             if id(value) in self._paths:
                 return {"same": list(self._paths[id(value)])}
-            return {"block": self.node(value, (*path, what))}
+            return {"block": self.node(value, path)}
         elif hasattr(value, "_params") and hasattr(value, "get_constant"):
             owner = self._owner(value)
             if owner is not None:
@@ -300,16 +309,11 @@ class _Build:
 
     def block(self, node: Any, path: tuple[str, ...]) -> Described:
         """Return the block of a node, made anew."""
-        at = ".".join(path) or "the network"
+        at = _where(path)
         name, args, kwargs = self._call(node, at)
-        cls = _classes.get(name)
-        if cls is None:
-            raise UnsupportedError(
-                f"{at} is of class {quote(name)}, which is not registered here: import the module "
-                "that defines it, with @gluon.register before the class"
-            )
-        given = [self._value(value, at) for value in args]
-        named = {key: self._value(value, at) for key, value in kwargs.items()}
+        cls = self._class(name, at)
+        given = [self._value(value, (*path, f"#{n}")) for n, value in enumerate(args)]
+        named = {key: self._value(value, (*path, f"#{key}")) for key, value in kwargs.items()}
         try:
             block = cls(*given, **named)
         except (FormatError, MemoryError):
@@ -320,6 +324,15 @@ class _Build:
             ) from error
         self._settle(block, node, path)
         return block
+
+    def _class(self, name: str, at: str) -> type[Described]:
+        cls = _classes.get(name)
+        if cls is None:
+            raise UnsupportedError(
+                f"{at} is of class {quote(name)}, which is not registered here: import the module "
+                "that defines it, with @gluon.register before the class"
+            )
+        return cls
 
     def _call(self, node: Any, at: str) -> tuple[str, list[Any], dict[str, Any]]:
         if not isinstance(node, dict):
@@ -337,7 +350,7 @@ class _Build:
             self._prefixes[id(block)] = block, prefix
         children = node.get("children", {})
         if not isinstance(children, dict):
-            raise FormatError(f"the architecture has no children for {'.'.join(path)}")
+            raise FormatError(f"the architecture has no children for {_where(path)}")
         made = dict(block._children)
         for name in made.keys() - children.keys():
             del block._children[name]
@@ -381,30 +394,32 @@ class _Build:
             raise FormatError(f"the architecture refers to {clip(repr(path))}, which is not there")
         return found
 
-    def _value(self, value: Any, at: str) -> Any:
+    def _value(self, value: Any, path: tuple[str, ...]) -> Any:
         if isinstance(value, list):
-            return [self._value(item, at) for item in value]
+            return [self._value(item, (*path, str(n))) for n, item in enumerate(value)]
         if not isinstance(value, dict):
             return value
         if len(value) == 1:
             ((word, inner),) = value.items()
             if word == "tuple" and isinstance(inner, list):
-                return tuple(self._value(item, at) for item in inner)
+                return tuple(self._value(inner, path))
             if word == "dict" and isinstance(inner, dict):
-                return {key: self._value(item, at) for key, item in inner.items()}
+                return {key: self._value(item, (*path, key)) for key, item in inner.items()}
             if word == "dtype" and isinstance(inner, str):
                 return dtype_of(inner).type
+            if word == "type" and isinstance(inner, str):
+                return self._class(inner, _where(path))
             if word == "ctx" and isinstance(inner, list) and len(inner) == 2:
                 return Context(*inner)
             if word == "init" and isinstance(inner, list) and len(inner) == 2:
                 return initializer.create(json.dumps(inner))
             if word == "block":
-                return self.block(inner, (at, "argument"))
+                return self.block(inner, path)
             if word == "same":
                 return self._at(inner)
             if word == "params_of":
                 return self._at(inner)._params
-        raise FormatError(f"the architecture has an argument of {at} that means nothing")
+        raise FormatError(f"the architecture has a value for {_where(path)} that means nothing")
 
     def rename(self) -> None:
         """Give blocks and parameters the names they had, whatever was counted meanwhile."""
@@ -412,6 +427,11 @@ class _Build:
         done: set[int] = set()
         for block, prefix in self._prefixes.values():
             cast(Any, block)._rename(prefix, new, done)
+
+
+def _where(path: tuple[str, ...]) -> str:
+    """Return, for a message, what is at a path; arguments are ``#0`` or ``#name``."""
+    return clip(".".join(path)) or "the network"
 
 
 def metadata_of(described: Mapping[str, Any], format: str | None) -> Any:

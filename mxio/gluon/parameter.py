@@ -97,6 +97,8 @@ class Parameter:
         self._views: list[NDArray] | None = None
         self._grads: list[NDArray] | None = None
         self._contexts: list[Context] = []
+        # A shape that a file may have instead: the array is then replaced.
+        self._may_become: Shape | None = None
         # Given to `initialize` before the shape was known: its initializer, and everyone's.
         self._deferred: tuple[Any, Any] | None = None
         self.grad_req = grad_req
@@ -411,6 +413,8 @@ class Parameter:
     # ---- as a place for what a file holds (`_restore.Slot`) ----
 
     def _state(self) -> tuple[Shape | None, Any, list[Array] | None]:
+        if self._may_become is not None:
+            return self._may_become, self._dtype, None
         return self._shape, self._dtype, self._arrays
 
     def _refusal(self, contexts: list[Context]) -> str | None:

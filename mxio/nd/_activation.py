@@ -44,7 +44,9 @@ def _sigmoid(x: Array) -> Array:
 
 def _softrelu(x: Array) -> Array:
     # log(1 + exp(x)) without an overflow.
-    y: Array = np.logaddexp(x, x.dtype.type(0))
+    y = np.exp(-np.abs(x))
+    np.log1p(y, out=y)
+    y += np.maximum(x, 0)
     return y
 
 
@@ -89,18 +91,23 @@ def relu(data: Any) -> Any:
     return _relu(np.asarray(data))
 
 
+def _each(function: Callable[[Array], Array], data: Any) -> Array:
+    """Return a function of each item in the dtype of `data`, integers by way of float64."""
+    x = np.asarray(data)
+    inner = computing(x.dtype) if x.dtype.kind in "fV" else np.dtype(np.float64)
+    return rounded(function(rounded(x, inner)), x.dtype)
+
+
 @operator
 def sigmoid(data: Any) -> Any:
     """Return ``1 / (1 + exp(-data))``."""
-    data = np.asarray(data)
-    return rounded(_sigmoid(rounded(data, computing(floating(data)))), floating(data))
+    return _each(_sigmoid, data)
 
 
 @operator
 def softsign(data: Any) -> Any:
     """Return ``data / (1 + abs(data))``."""
-    data = np.asarray(data)
-    return rounded(_softsign(rounded(data, computing(floating(data)))), floating(data))
+    return _each(_softsign, data)
 
 
 @operator
@@ -115,12 +122,13 @@ def hard_sigmoid(data: Any, alpha: float = 0.2, beta: float = 0.5) -> Any:
 @operator
 def smooth_l1(data: Any, scalar: float = 1.0) -> Any:
     """Return ``(scalar * x) ** 2 / 2`` near 0 and ``abs(x) - 0.5 / scalar ** 2`` beyond."""
-    data = np.asarray(data)
-    x = rounded(data, computing(floating(data)))
-    square = x.dtype.type(scalar) ** 2
-    far = np.abs(x)
-    y = np.where(far > 1 / square, far - x.dtype.type(0.5) / square, np.square(x) * square / 2)
-    return rounded(y, floating(data))
+    square = float(scalar) ** 2
+
+    def loss(x: Array) -> Array:
+        far = np.abs(x)
+        return np.where(far > 1 / square, far - 0.5 / square, np.square(x) * (square / 2))
+
+    return _each(loss, data)
 
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -153,10 +161,9 @@ def LeakyReLU(
     dtype = floating(data)
     x = rounded(data, computing(dtype))
     kind = x.dtype.type
-    if act_type == "leaky":
-        y = np.where(x > 0, x, x * kind(slope))
-    elif act_type == "rrelu":
-        y = np.where(x > 0, x, x * kind((lower_bound + upper_bound) / 2))
+    if act_type in ("leaky", "rrelu"):
+        y = x * kind(slope if act_type == "leaky" else (lower_bound + upper_bound) / 2)
+        np.copyto(y, x, where=x > 0)
     elif act_type == "prelu":
         y = np.where(x > 0, x, x * _slopes(gamma, x))
     elif act_type == "elu":
@@ -283,14 +290,11 @@ def log_softmax(
 
 @operator
 def SoftmaxActivation(data: Any, mode: str = "instance") -> Any:
-    """Return the softmax of each sample as a whole, or over the channels with ``'channel'``."""
+    """Return the softmax along the last axis, or over the channels with ``'channel'``."""
     data = np.asarray(data)
-    if mode == "channel":
-        return _softmax(data, None, 1, None, None, 1)
-    if mode != "instance":
+    if mode not in ("instance", "channel"):
         raise ValueError(f"no mode {mode!r}: it is 'instance' or 'channel'")
-    rows = data.reshape(data.shape[0], -1) if data.size else data
-    return _softmax(rows, None, -1, None, None, 1).reshape(data.shape)
+    return _softmax(data, None, 1 if mode == "channel" else -1, None, None, 1)
 
 
 @operator
@@ -306,24 +310,11 @@ def SoftmaxOutput(
     out_grad: bool = False,
     smooth_alpha: float = 0.0,
 ) -> Any:
-    """Return the softmax of each sample as a whole.
+    """Return the softmax along the last axis, or with `multi_output` along the second.
 
-    Parameters
-    ----------
-    data : array
-    multi_output : bool, default False
-        Whether to go along axis 1 instead.
-    preserve_shape : bool, default False
-        Whether to go along the last axis instead.
-    label, grad_scale, ignore_label, use_ignore, normalization, out_grad, smooth_alpha
-        For training, not looked at.
+    The other arguments are for training and not looked at.
     """
-    data = np.asarray(data)
-    if multi_output:
-        return _softmax(data, None, 1, None, None, 1)
-    if preserve_shape or not data.size:
-        return _softmax(data, None, -1, None, None, 1)
-    return _softmax(data.reshape(data.shape[0], -1), None, -1, None, None, 1).reshape(data.shape)
+    return _softmax(np.asarray(data), None, 1 if multi_output else -1, None, None, 1)
 
 
 @operator

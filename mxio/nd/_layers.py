@@ -291,7 +291,8 @@ def GroupNorm(
     Parameters
     ----------
     data : array
-    gamma, beta : array of shape (channels,)
+    gamma, beta : array of shape (num_groups,) or (channels,)
+        One for each group, as in MXNet 1.9.1 (measured), or one for each channel, as in 2.
     num_groups : int, default 1
     output_mean_var : bool, default False
         Whether to return the mean and the standard deviation too, in a list.
@@ -302,17 +303,17 @@ def GroupNorm(
     n, channels = data.shape[:2]
     if num_groups < 1 or channels % num_groups:
         raise ValueError(f"GroupNorm cannot make num_groups={num_groups} of {channels} channels")
-    gamma = learned(gamma, (channels,), "gamma")
-    beta = learned(beta, (channels,), "beta")
+    by_channel = isinstance(gamma, np.ndarray) and gamma.shape == (channels,)
+    gamma = learned(gamma, (channels if by_channel else num_groups,), "gamma")
+    beta = learned(beta, gamma.shape, "beta")
     dtype = floating(data)
     exact = computing(floating(data, gamma, beta))
     each = math.prod(data.shape[2:]) * (channels // num_groups)
     y, mean, std = standard(rounded(data, exact).reshape(n, num_groups, each), (2,), eps)
-    y = y.reshape(data.shape)
-    line = (channels,) + (1,) * (data.ndim - 2)
-    y *= gamma.reshape(line)
-    y += beta.reshape(line)
-    y = rounded(y, dtype)
+    y = y.reshape(n, len(gamma), -1) if y.size else y
+    y *= gamma[:, None]
+    y += beta[:, None]
+    y = rounded(y, dtype).reshape(data.shape)
     if not output_mean_var:
         return y
     return y, rounded(mean[..., 0], dtype), rounded(std[..., 0], dtype)

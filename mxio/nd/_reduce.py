@@ -189,17 +189,15 @@ def cumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     return rounded(x.cumsum(axis=at, dtype=inner), found)
 
 
-def _positions(found: Any, n: int) -> Array:
-    # float32 counts to 2 ** 24; farther MXNet's positions are wrong.
-    return np.asarray(found).astype(np.float32 if n <= 2**24 else np.float64)
-
-
 def _extreme(data: Any, axis: int | None, keepdims: bool, largest: bool) -> Array:
-    x = np.asarray(data)
-    if axis is not None:
-        axis = axis_of(axis, x.ndim, "argmax" if largest else "argmin")
-    find = x.argmax if largest else x.argmin
-    return _positions(find(axis=axis, keepdims=keepdims), x.size if axis is None else x.shape[axis])
+    given = np.asarray(data)
+    x, at = along(given, axis, "argmax" if largest else "argmin")
+    found = x.argmax(axis=at) if largest else x.argmin(axis=at)
+    # float32 counts to 2 ** 24; farther MXNet's positions are wrong.
+    kind = np.float32 if x.shape[at] <= 2**24 else np.float64
+    kept = [1 if axis is None or i == at else n for i, n in enumerate(given.shape)]
+    y = np.asarray(found).astype(kind)
+    return y.reshape(kept) if keepdims else y
 
 
 @operator

@@ -538,6 +538,8 @@ class LayerNorm(_Norm):
 class GroupNorm(_Norm):
     """Normalize groups of channels; parameters ``gamma`` and ``beta``, one for each group.
 
+    Files of MXNet 2 have one for each channel: they are loaded, and used, as they are.
+
     Parameters
     ----------
     num_groups : int, default 1
@@ -561,6 +563,8 @@ class GroupNorm(_Norm):
         self._num_groups, self._epsilon = num_groups, epsilon
         self._center, self._scale = center, scale
         self._learn(num_groups, center, scale, beta_initializer, gamma_initializer)
+        for parameter in self._reg_params.values():
+            parameter._may_become = (0,)
 
     def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:  # type: ignore[override]
         """Return an array of the input's shape."""

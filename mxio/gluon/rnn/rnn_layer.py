@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from mxio import nd
+from mxio.gluon import architecture
+from mxio.gluon._names import Older
 from mxio.gluon.block import HybridBlock
 from mxio.gluon.parameter import Parameter
 from mxio.gluon.rnn import rnn_cell
@@ -62,6 +64,7 @@ class _RNNLayer(HybridBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        architecture.spend(num_layers)
         if layout not in ("TNC", "NTC"):
             raise ValueError(f"Invalid layout {layout}; must be one of 'TNC' or 'NTC'")
         self._hidden_size = hidden_size
@@ -128,9 +131,9 @@ class _RNNLayer(HybridBlock):
         cell = f"{side}_cell." if self._dir == 2 else ""
         return f"_unfused.{number}.{cell}{part}"
 
-    def _collect_params_with_prefix(self, prefix: str = "") -> dict[str, Parameter]:
-        prefix = f"{prefix}." if prefix else ""
-        return {prefix + self._structure_name(name): p for name, p in self._reg_params.items()}
+    def _collect_named(self, path: str, found: dict[str, Parameter]) -> None:
+        for name, parameter in self._reg_params.items():
+            found[path + self._structure_name(name)] = parameter
 
     def _legacy_names(self) -> dict[str, str]:
         """Return the structure names that other releases gave, and the present ones.
@@ -159,9 +162,9 @@ class _RNNLayer(HybridBlock):
         )
         return {self._structure_name(name): part for name, part in parts.items()}
 
-    def _collect_legacy(self, path: str, legacy: dict[str, str], packed: dict[str, Any]) -> None:
-        legacy.update((path + old, path + new) for old, new in self._legacy_names().items())
-        packed[f"{path}rnn_param"] = lambda array: {
+    def _collect_older(self, path: str, found: Older) -> None:
+        found.names.update((path + old, path + new) for old, new in self._legacy_names().items())
+        found.packed[f"{path}rnn_param"] = lambda array: {
             path + name: part for name, part in self._unpack_flat(array).items()
         }
 

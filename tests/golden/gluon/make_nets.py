@@ -22,6 +22,13 @@ from mxnet.gluon import nn, rnn
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "mxnet"
 
+CAST = """def cast():
+    n = nn.HybridSequential(prefix='cast_')
+    with n.name_scope():
+        n.add(nn.Dense(4, in_units=3), nn.BatchNorm(in_channels=4), nn.Dense(2, in_units=4))
+    return n
+one('cast', cast, (1, 3))"""
+
 # What MXNet 2 wrote otherwise.
 REWRITTEN = {
     "layernorm": "one('layernorm', lambda: nn.LayerNorm(), (2, 3, 5))",
@@ -30,8 +37,8 @@ REWRITTEN = {
     "prelu": "one('prelu', lambda: nn.PReLU(), (2, 3, 2, 2))",
     "silu": "one('silu', lambda: nn.Swish(), (2, 5))",
     "dense": "one('dense', lambda: nn.Dense(3, in_units=5), (2, 5))",
-    "cast_float16": "one('cast', lambda: nn.Dense(2, in_units=3), (1, 3))",
-    "cast_float64": "one('cast', lambda: nn.Dense(2, in_units=3), (1, 3))",
+    "cast_float16": CAST,
+    "cast_float64": CAST,
     "act_softrelu": "one('act_softrelu', lambda: nn.Activation('softrelu'), (2, 5))",
 }
 SHARE = "params=self.first.params)"
@@ -53,11 +60,10 @@ def source_of(net, case):
     given = net.get("net_source", "")
     if not given or given.startswith(("for ", " ")):
         return REWRITTEN[name] + "\n"
-    given = re.sub(r"in_units=4\)\.share_parameters\(self\.first\.params\)", f"in_units=4, {SHARE}", given)
-    return given
+    return re.sub(r"\)\.share_parameters\(self\.first\.params\)", f", {SHARE}", given)
 
 
-def build(source, names):
+def build(source):
     made = []
 
     def one(name, make, shape):
@@ -66,7 +72,8 @@ def build(source, names):
     def net(name, shape):
         return lambda make: made.append(make())
 
-    exec(source, {"one": one, "net": net, "nn": nn, "rnn": rnn, "nd": nd, "Unroll": Unroll, **names})
+    helpers = {"one": one, "net": net, "Unroll": Unroll}
+    exec(source, {"nn": nn, "rnn": rnn, "nd": nd, **helpers})
     return made[-1]
 
 
@@ -81,7 +88,7 @@ def main(reference):
         source = source_of(nets[key], record["case"])
         if key not in found:
             with mx.name.NameManager():
-                net = build(source, {})
+                net = build(source)
             net.initialize()
             inputs = []
             if record.get("io"):
@@ -95,9 +102,7 @@ def main(reference):
                 "after": repr(net),
                 "collect_params": repr(net.collect_params()),
                 "full": {n: [list(p.shape), p.grad_req] for n, p in net.collect_params().items()},
-                "structure": {
-                    n: p.name for n, p in net._collect_params_with_prefix().items()
-                },
+                "structure": {n: p.name for n, p in net._collect_params_with_prefix().items()},
             }
         for path in filter(None, (record["file"], record.get("io"))):
             name = path.removeprefix("files/")
@@ -107,7 +112,7 @@ def main(reference):
                 shutil.copyfile(reference / path, to)
         files.append({k: record[k] for k in ("file", "how", "net", "io") if record.get(k)})
         files[-1]["file"] = record["file"].removeprefix("files/")
-    text = json.dumps({"nets": found, "files": files}, indent=0, sort_keys=True)
+    text = json.dumps({"nets": found, "files": files}, indent=0)
     (HERE / "nets.json").write_text(text + "\n")
 
 
