@@ -264,9 +264,16 @@ _ENDINGS = (
 
 
 def _fill(initializer: Any, desc: str, arr: Array) -> None:
-    """Fill as an initializer that was chosen for this very array."""
+    """Fill as an initializer that was chosen for this very array, whatever its name says."""
     method = getattr(initializer, "_init_weight", None)
-    (initializer if method is None else method)(desc, arr)
+    if method is None:  # another callable, which may ask for attributes; it is chosen already
+        desc, method = InitDesc(desc, global_init=getattr(desc, "global_init", None)), initializer
+    method(desc, arr)
+
+
+def _call(initializer: Any, desc: str, arr: Array) -> None:
+    """Fill as the array's name and attributes say."""
+    initializer(desc, arr)
 
 
 def _plain(value: Any) -> Any:
@@ -617,7 +624,7 @@ class Load:
         self.param = {
             name.removeprefix("arg:").removeprefix("aux:"): array for name, array in arrays.items()
         }
-        self.default_init = default_init
+        self.default_init = None if default_init is None else create(default_init)
         self.verbose = verbose
 
     def __call__(self, name: str, arr: Array) -> None:
@@ -628,6 +635,12 @@ class Load:
         ValueError
             If its name is not there and there is no `default_init`, or for another shape.
         """
+        self._into(name, arr, _call)
+
+    def _init_weight(self, name: str, arr: Array) -> None:
+        self._into(name, arr, _fill)
+
+    def _into(self, name: str, arr: Array, by: Callable[[Any, str, Array], None]) -> None:
         loaded = self.param.get(str(name))
         if loaded is not None:
             if loaded.shape != arr.shape:
@@ -637,7 +650,7 @@ class Load:
                 )
             arr[...] = loaded
         elif self.default_init is not None:
-            self.default_init(name, arr)
+            by(self.default_init, name, arr)
         else:
             raise ValueError(
                 f"array {str(name)!r} is not among those loaded, and there is no default_init="
@@ -662,14 +675,20 @@ class Mixed:
             raise ValueError(
                 f"Mixed has {len(patterns)} patterns, but {len(initializers)} initializers"
             )
-        self.map = [(re.compile(p), i) for p, i in zip(patterns, initializers, strict=True)]
+        made = map(create, initializers)
+        self.map = [(re.compile(p), i) for p, i in zip(patterns, made, strict=True)]
 
     def __call__(self, name: str, arr: Array) -> None:
         """Fill `arr`; ValueError if nothing matches."""
+        _call(self._chosen(name), name, arr)
+
+    def _init_weight(self, name: str, arr: Array) -> None:
+        _fill(self._chosen(name), name, arr)
+
+    def _chosen(self, name: str) -> Any:
         for pattern, initializer in self.map:
             if pattern.match(name):
-                initializer(name, arr)
-                return
+                return initializer
         raise ValueError(
             f"array {str(name)!r} matches no pattern of Mixed; add '.*' with a default at the end"
         )

@@ -56,6 +56,7 @@ LEVELS: list[list[str]] = [
             *("gluon.nn.activations", "gluon.nn.basic_layers", "gluon.nn.conv_layers", "gluon.nn"),
             *("gluon.contrib.nn", "gluon.contrib"),
             *("gluon.model_zoo.vision.resnet", "gluon.model_zoo.vision", "gluon.model_zoo"),
+            "gluon.rnn._sequence",
             "gluon.rnn.rnn_cell",
             "gluon.rnn.rnn_layer",
             "gluon.rnn",

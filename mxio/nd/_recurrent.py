@@ -91,11 +91,11 @@ def unpack(
     per_input = MODES[mode] * state_size * (2 if bidirectional else 1)
     found, over = divmod(vector.size - n_rest, per_input)
     if vector.ndim != 1 or over or found < 1 or input_size not in (0, found):
-        asked = f"{n_rest + per_input * input_size} for input size {input_size}"
-        if not input_size:
-            asked = f"{n_rest} and a multiple of {per_input}"
+        asked = f"{n_rest} + {per_input} * (input size)"
+        if input_size:
+            asked = f"{n_rest + per_input * input_size} (input size {input_size})"
         raise ValueError(
-            f"the parameters of a {mode} of state size {state_size} and {num_layers} layers are a "
+            f"the parameters of {num_layers} layers of {mode} of state size {state_size} are a "
             f"vector of length {asked}, not an array of shape {vector.shape}"
         )
     parts = {}

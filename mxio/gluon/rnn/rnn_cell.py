@@ -15,6 +15,17 @@ import numpy as np
 from mxio import nd
 from mxio.gluon.block import Block, HybridBlock
 from mxio.gluon.parameter import ParameterDict
+from mxio.gluon.rnn._sequence import (
+    Info,
+    begin_states,
+    delivered,
+    kept,
+    lengths_of,
+    masked,
+    merged,
+    steps_of,
+    turned,
+)
 from mxio.nd.ndarray import NDArray
 
 __all__ = [
@@ -30,82 +41,7 @@ __all__ = [
     "ResidualCell",
     "SequentialRNNCell",
     "ZoneoutCell",
-    "begin_states",
 ]
-
-Info = dict[str, Any]
-_WAYS = ("NTC", "TNC")
-
-
-# ---- sequences -------------------------------------------------------------------------------
-
-
-def _steps(length: int, inputs: Any, layout: str) -> tuple[list[NDArray], int]:
-    """Return the inputs of all time steps, and the size of the batch."""
-    if len(layout) != 3 or sorted(layout) != sorted("NTC"):
-        raise ValueError(f"invalid layout {layout}; must be one of {' or '.join(_WAYS)}")
-    axis, batch_axis = layout.find("T"), layout.find("N")
-    if isinstance(inputs, np.ndarray):
-        if inputs.ndim < 3:
-            raise ValueError(f"inputs of layout {layout} have 3 dimensions, not {inputs.ndim}")
-        steps = [x.view(NDArray) for x in np.moveaxis(inputs, axis, 0)]
-        n_batch = inputs.shape[batch_axis]
-    else:
-        steps = list(inputs)
-        if not steps:
-            raise ValueError("inputs is an empty list: the batch's size is unknown")
-        n_batch = steps[0].shape[batch_axis - (batch_axis > axis)]
-    if len(steps) != length:
-        raise ValueError(f"inputs have {len(steps)} time steps, but length is {length}")
-    return steps, n_batch
-
-
-def _merged(steps: Sequence[NDArray], layout: str) -> NDArray:
-    return np.stack(steps, axis=layout.find("T")).view(NDArray)
-
-
-def _delivered(steps: list[NDArray], layout: str, merge: bool | None) -> Any:
-    return _merged(steps, layout) if merge else steps
-
-
-def _within(valid_length: Any, n_batch: int) -> Any:
-    lengths = np.asarray(valid_length)
-    if lengths.shape != (n_batch,):
-        raise ValueError(
-            f"valid_length has shape {lengths.shape}, but the batch asks for {(n_batch,)}"
-        )
-    return lengths
-
-
-def _masked(x: NDArray, is_in: Any) -> NDArray:
-    """Return `x` with 0 for the members of the batch, its first axis, that have ended."""
-    shape = (-1,) + (1,) * (x.ndim - 1)
-    return np.where(is_in.reshape(shape), x, x.dtype.type(0)).view(NDArray)
-
-
-def _kept(new: NDArray, old: NDArray, is_in: Any) -> NDArray:
-    return np.where(is_in.reshape((-1,) + (1,) * (new.ndim - 1)), new, old).view(NDArray)
-
-
-def _reversed(steps: list[NDArray], lengths: Any) -> list[NDArray]:
-    """Return a sequence back to front; what lies beyond the lengths stays where it is."""
-    if lengths is None:
-        return steps[::-1]
-    last = lengths.astype(np.intp) - 1
-    stacked = np.stack(steps)
-    members = np.arange(stacked.shape[1])
-    return [
-        stacked[np.where(t <= last, last - t, t), members].view(NDArray) for t in range(len(steps))
-    ]
-
-
-def begin_states(infos: Sequence[Info], func: Callable[..., Any], given: Info) -> list[Any]:
-    """Return first states, made by `func` of what ``state_info`` says and of `given`."""
-    return [
-        func(**{**{key: v for key, v in info.items() if not key.startswith("__")}, **given})
-        for info in infos
-    ]
-
 
 # ---- cells -----------------------------------------------------------------------------------
 
@@ -152,12 +88,15 @@ class RecurrentCell(Block):
         RuntimeError
             The cell is inside of another that changes it.
         """
+        self._check_unmodified()
+        return begin_states(self.state_info(batch_size), func, kwargs)
+
+    def _check_unmodified(self) -> None:
         if self._modified:
             raise RuntimeError(
                 f"{self!r} is inside of a cell that modifies it (e.g. ZoneoutCell), and cannot be "
                 "called directly. Call the modifier cell instead."
             )
-        return begin_states(self.state_info(batch_size), func, kwargs)
 
     def _first(self, begin_state: Any, n_batch: int, like: NDArray) -> list[Any]:
         if begin_state is not None:
@@ -195,20 +134,20 @@ class RecurrentCell(Block):
         states : list of NDArray
         """
         self.reset()
-        steps, n_batch = _steps(length, inputs, layout)
-        lengths = None if valid_length is None else _within(valid_length, n_batch)
+        steps, n_batch = steps_of(length, inputs, layout)
+        lengths = None if valid_length is None else lengths_of(valid_length, n_batch)
         states = self._first(begin_state, n_batch, steps[0])
         outputs = []
         for t, x in enumerate(steps):
             output, following = self(x, states)
             if lengths is not None:
                 is_in = t < lengths
-                output = _masked(output, is_in)
-                following = [_kept(a, b, is_in) for a, b in zip(following, states, strict=True)]
+                output = masked(output, is_in)
+                following = [kept(a, b, is_in) for a, b in zip(following, states, strict=True)]
             states = following
             outputs.append(output)
         merge = merge_outputs is not False if lengths is not None else merge_outputs
-        return _delivered(outputs, layout, merge), states
+        return delivered(outputs, layout, merge), states
 
     def _get_activation(self, F: Any, inputs: Any, activation: Any, **kwargs: Any) -> Any:
         """Return the activation of a name, or of a block or another callable."""
@@ -429,7 +368,42 @@ class GRUCell(_GatedCell):
 # ---- cells made of cells ---------------------------------------------------------------------
 
 
-class _Stacked(RecurrentCell):
+class _Composed(RecurrentCell):
+    """A cell whose states are those of the cells in it."""
+
+    @property
+    def _cells(self) -> list[Any]:
+        return list(self._children.values())
+
+    def state_info(self, batch_size: int = 0) -> list[Info]:
+        """Return shape and layout of the states of all cells."""
+        return [info for cell in self._cells for info in cell.state_info(batch_size)]
+
+    def begin_state(
+        self, batch_size: int = 0, func: Callable[..., Any] = nd.zeros, **kwargs: Any
+    ) -> list[Any]:
+        """Return the states before the first step, of all cells; see `RecurrentCell`."""
+        self._check_unmodified()
+        parts = [
+            cell.begin_state(batch_size=batch_size, func=func, **kwargs) for cell in self._cells
+        ]
+        return [state for part in parts for state in part]
+
+    def _shared_out(self, states: Sequence[Any]) -> list[tuple[Any, list[Any]]]:
+        """Return the cells, each with its part of the states."""
+        found, start = [], 0
+        for cell in self._cells:
+            count = len(cell.state_info())
+            found.append((cell, list(states[start : start + count])))
+            start += count
+        if start != len(states):
+            raise ValueError(
+                f"{type(self).__name__} has {start} states, but {len(states)} were given"
+            )
+        return found
+
+
+class _Stacked(_Composed):
     """Cells one above the other."""
 
     def add(self, cell: RecurrentCell) -> None:
@@ -451,20 +425,6 @@ class _Stacked(RecurrentCell):
     def __getitem__(self, number: int) -> Any:
         return list(self._children.values())[number]
 
-    @property
-    def _cells(self) -> list[Any]:
-        return list(self._children.values())
-
-    def state_info(self, batch_size: int = 0) -> list[Info]:
-        """Return shape and layout of the states of all cells."""
-        return [info for cell in self._cells for info in cell.state_info(batch_size)]
-
-    def begin_state(
-        self, batch_size: int = 0, func: Callable[..., Any] = nd.zeros, **kwargs: Any
-    ) -> list[Any]:
-        """Return the states before the first step, of all cells; see `RecurrentCell`."""
-        return _begun(self, batch_size, func, kwargs)
-
     def unroll(
         self,
         length: int,
@@ -476,10 +436,10 @@ class _Stacked(RecurrentCell):
     ) -> tuple[Any, list[Any]]:
         """Go through a sequence, cell after cell; see `RecurrentCell`."""
         self.reset()
-        steps, n_batch = _steps(length, inputs, layout)
+        steps, n_batch = steps_of(length, inputs, layout)
         states = self._first(begin_state, n_batch, steps[0])
         found: list[Any] = []
-        for number, (cell, own) in enumerate(_shared_out(self, states)):
+        for number, (cell, own) in enumerate(self._shared_out(states)):
             merge = merge_outputs if number == len(self) - 1 else None
             inputs, own = cell.unroll(length, inputs, own, layout, merge, valid_length)
             found += own
@@ -487,35 +447,10 @@ class _Stacked(RecurrentCell):
 
     def _step(self, inputs: Any, states: Any) -> tuple[Any, list[Any]]:
         found: list[Any] = []
-        for cell, own in _shared_out(self, states):
+        for cell, own in self._shared_out(states):
             inputs, own = cell(inputs, own)
             found += own
         return inputs, found
-
-
-def _shared_out(cell: Any, states: Sequence[Any]) -> list[tuple[Any, list[Any]]]:
-    """Return the cells in another one, each with its part of the states."""
-    found, start = [], 0
-    for child in cell._children.values():
-        count = len(child.state_info())
-        found.append((child, list(states[start : start + count])))
-        start += count
-    if start != len(states):
-        raise ValueError(f"{type(cell).__name__} has {start} states, but {len(states)} were given")
-    return found
-
-
-def _begun(cell: Any, batch_size: int, func: Callable[..., Any], given: Info) -> list[Any]:
-    if cell._modified:
-        raise RuntimeError(
-            f"{cell!r} is inside of a cell that modifies it (e.g. ZoneoutCell), and cannot be "
-            "called directly. Call the modifier cell instead."
-        )
-    return [
-        state
-        for child in cell._children.values()
-        for state in child.begin_state(batch_size=batch_size, func=func, **given)
-    ]
 
 
 class SequentialRNNCell(_Stacked):
@@ -580,10 +515,10 @@ class DropoutCell(HybridRecurrentCell):
         valid_length: Any = None,
     ) -> tuple[Any, list[Any]]:
         """Return the sequence; see `RecurrentCell`."""
-        steps, _ = _steps(length, inputs, layout)
+        steps, _ = steps_of(length, inputs, layout)
         if merge_outputs is None:
             merge_outputs = isinstance(inputs, np.ndarray)
-        return _delivered(steps, layout, merge_outputs), []
+        return delivered(steps, layout, merge_outputs), []
 
 
 class ModifierCell(HybridRecurrentCell):
@@ -618,8 +553,7 @@ class ModifierCell(HybridRecurrentCell):
         self, batch_size: int = 0, func: Callable[..., Any] = nd.zeros, **kwargs: Any
     ) -> list[Any]:
         """Return the states before the first step; see `RecurrentCell`."""
-        if self._modified:
-            return super().begin_state(batch_size, func, **kwargs)  # which says why not
+        self._check_unmodified()
         states: list[Any] = self._unmodified(
             lambda cell: cell.begin_state(batch_size=batch_size, func=func, **kwargs)
         )
@@ -696,7 +630,7 @@ class ResidualCell(ModifierCell):
     ) -> tuple[Any, list[Any]]:
         """Go through a sequence; see `RecurrentCell`."""
         self.reset()
-        steps, n_batch = _steps(length, inputs, layout)
+        steps, n_batch = steps_of(length, inputs, layout)
         outputs, states = self._unmodified(
             lambda cell: cell.unroll(
                 length, inputs, begin_state, layout, merge_outputs, valid_length
@@ -704,14 +638,14 @@ class ResidualCell(ModifierCell):
         )
         merge = isinstance(outputs, np.ndarray)
         if valid_length is not None:
-            lengths = _within(valid_length, n_batch)
-            steps = [_masked(x, t < lengths) for t, x in enumerate(steps)]
+            lengths = lengths_of(valid_length, n_batch)
+            steps = [masked(x, t < lengths) for t, x in enumerate(steps)]
         if merge:
-            return outputs + _merged(steps, layout), states
+            return outputs + merged(steps, layout), states
         return [y + x for y, x in zip(outputs, steps, strict=True)], states
 
 
-class BidirectionalCell(HybridRecurrentCell):
+class BidirectionalCell(_Composed, HybridRecurrentCell):
     """A cell that goes through a sequence and another that comes back: only by `unroll`.
 
     Parameters
@@ -734,17 +668,6 @@ class BidirectionalCell(HybridRecurrentCell):
         cells = self._children
         return f"{type(self).__name__}(forward={cells['l_cell']!r}, backward={cells['r_cell']!r})"
 
-    def state_info(self, batch_size: int = 0) -> list[Info]:
-        """Return shape and layout of the states of both cells."""
-        cells: list[Any] = list(self._children.values())
-        return [info for cell in cells for info in cell.state_info(batch_size)]
-
-    def begin_state(
-        self, batch_size: int = 0, func: Callable[..., Any] = nd.zeros, **kwargs: Any
-    ) -> list[Any]:
-        """Return the states before the first step, of both cells; see `RecurrentCell`."""
-        return _begun(self, batch_size, func, kwargs)
-
     def unroll(
         self,
         length: int,
@@ -756,17 +679,17 @@ class BidirectionalCell(HybridRecurrentCell):
     ) -> tuple[Any, list[Any]]:
         """Go through a sequence both ways; see `RecurrentCell`."""
         self.reset()
-        steps, n_batch = _steps(length, inputs, layout)
-        lengths = None if valid_length is None else _within(valid_length, n_batch)
+        steps, n_batch = steps_of(length, inputs, layout)
+        lengths = None if valid_length is None else lengths_of(valid_length, n_batch)
         states = self._first(begin_state, n_batch, steps[0])
-        (left, left_states), (right, right_states) = _shared_out(self, states)
+        (left, left_states), (right, right_states) = self._shared_out(states)
         there, left_states = left.unroll(length, steps, left_states, layout, False, valid_length)
         back, right_states = right.unroll(
-            length, _reversed(steps, lengths), right_states, layout, False, valid_length
+            length, turned(steps, lengths), right_states, layout, False, valid_length
         )
         outputs = [
             np.concatenate(pair, axis=1).view(NDArray)
-            for pair in zip(there, _reversed(back, lengths), strict=True)
+            for pair in zip(there, turned(back, lengths), strict=True)
         ]
         merge = merge_outputs is not False if lengths is not None else merge_outputs
-        return _delivered(outputs, layout, merge), left_states + right_states
+        return delivered(outputs, layout, merge), left_states + right_states

@@ -5,7 +5,7 @@ Signatures, names and printed forms are those of MXNet 1.9.1, measured. The name
 parameters have in files depend on the release that wrote them:
 
 - ``_unfused.0.i2h_weight``, in two directions ``_unfused.0.l_cell.i2h_weight``: 1.2 to 1.9,
-  and what is written here. Releases up to 1.2.1 counted the dropout between the layers too.
+  and what is written here. 1.2 counted the dropout between the layers too.
 - ``l0_i2h_weight``: 2.0.0a0.
 - ``rnn_param``, all in one vector: 2.0.0b1.
 """
@@ -25,6 +25,7 @@ from mxio.gluon._names import Older
 from mxio.gluon.block import HybridBlock
 from mxio.gluon.parameter import Parameter
 from mxio.gluon.rnn import rnn_cell
+from mxio.gluon.rnn._sequence import begin_states
 from mxio.nd import _recurrent
 
 __all__ = ["GRU", "LSTM", "RNN"]
@@ -67,6 +68,9 @@ class _RNNLayer(HybridBlock):
         architecture.spend(num_layers)
         if layout not in ("TNC", "NTC"):
             raise ValueError(f"Invalid layout {layout}; must be one of 'TNC' or 'NTC'")
+        clip = lstm_state_clip_min, lstm_state_clip_max
+        if mode != "lstm" and (projection_size, *clip) != (None, None, None):
+            raise TypeError(f"only an LSTM has a projection or a cell state, not {self._alias()}")
         self._hidden_size = hidden_size
         self._num_layers = num_layers
         self._layout = layout
@@ -74,9 +78,7 @@ class _RNNLayer(HybridBlock):
         self._dir = 2 if bidirectional else 1
         self._mode = mode
         self._projection_size = projection_size or None
-        self._clip = _recurrent.clip_of(
-            lstm_state_clip_min, lstm_state_clip_max, lstm_state_clip_nan
-        )
+        self._clip = _recurrent.clip_of(*clip, lstm_state_clip_nan)
         self._dtype = dtype
         self._use_sequence_length = use_sequence_length
         inits = {
@@ -199,7 +201,7 @@ class _RNNLayer(HybridBlock):
         **kwargs
             For `func`.
         """
-        return rnn_cell.begin_states(self.state_info(batch_size), func, kwargs)
+        return begin_states(self.state_info(batch_size), func, kwargs)
 
     def __call__(
         self, inputs: Any, states: Any = None, sequence_length: Any = None, **kwargs: Any
