@@ -10,6 +10,8 @@ from mxio.gluon.block import HybridBlock
 
 __all__ = ["ELU", "GELU", "SELU", "Activation", "LeakyReLU", "PReLU", "SiLU", "Swish"]
 
+_SLOPE = initializer.Constant(0.25)
+
 
 class Activation(HybridBlock):
     """An activation by its name.
@@ -67,12 +69,11 @@ class PReLU(HybridBlock):
         1, or a slope for each channel.
     """
 
-    def __init__(self, alpha_initializer: Any = None, in_channels: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self, alpha_initializer: Any = _SLOPE, in_channels: int = 1, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        if alpha_initializer is None:
-            alpha_initializer = initializer.Constant(0.25)
-        with self.name_scope():
-            self.alpha = self.params.get("alpha", shape=(in_channels,), init=alpha_initializer)
+        self.alpha = self.params.get("alpha", shape=(in_channels,), init=alpha_initializer)
 
     def hybrid_forward(self, F: Any, x: Any, alpha: Any) -> Any:  # type: ignore[override]
         """Return the activation of each item."""
@@ -116,7 +117,7 @@ class Swish(HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """Return the activation of each item."""
-        return x * F.sigmoid(self._beta * x)
+        return x * F.sigmoid(x * self._beta)
 
 
 class SiLU(Swish):

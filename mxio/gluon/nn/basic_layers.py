@@ -15,9 +15,11 @@ from mxio import nd
 from mxio.errors import described
 from mxio.gluon.block import Block, HybridBlock
 from mxio.gluon.nn.activations import Activation
+from mxio.nd.ndarray import dtype_of
 
 __all__ = [
     "BatchNorm",
+    "BatchNormReLU",
     "Concatenate",
     "Concurrent",
     "Dense",
@@ -63,28 +65,32 @@ class _Stack(Block):
         found = list(self._children.values())[key]
         if not isinstance(key, slice):
             return found
-        part = type(self)(prefix=self._prefix)
-        with part.name_scope():
-            part.add(*found)
+        part = self._like()
+        part.add(*found)
         return part
 
+    def _like(self) -> _Stack:
+        """Return a block of this class and prefix, for some of its blocks."""
+        return type(self)(prefix=self._prefix)
 
-class _Chain(_Stack):
-    """Blocks of which each gets what the one before it returned."""
-
-    def forward(self, x: Any, *args: Any) -> Any:
-        """Return what the last block returns."""
+    def _chained(self, x: Any) -> Any:
+        """Return what the last block returns, each given what the one before it returned."""
         for block in self._children.values():
-            x = block(x, *args)
-            args = ()
-            if isinstance(x, (tuple, list)):
-                x, *rest = x
-                args = tuple(rest)
-        return (x, *args) if args else x
+            x = block(x)
+        return x
+
+    def _branched(self, x: Any, axis: int) -> Any:
+        """Return the outputs of all blocks for one input, joined along an axis."""
+        if not self._children:
+            raise ValueError(f"{type(self).__name__} holds no blocks whose outputs it could join")
+        return nd.concat(*[block(x) for block in self._children.values()], dim=axis)
 
 
-class Sequential(_Chain):
+class Sequential(_Stack):
     """Blocks one after another.
+
+    Where a block returns several things, the next one gets the tuple, as in MXNet 1.9.1
+    (measured; MXNet 2 hands them over as several arguments).
 
     Examples
     --------
@@ -92,47 +98,56 @@ class Sequential(_Chain):
     >>> net.add(Dense(3, in_units=4), Dense(2, in_units=3))
     >>> net[1]
     Dense(3 -> 2, linear)
+    >>> len(net), len(net[:1])
+    (2, 1)
     """
 
+    def forward(self, x: Any) -> Any:
+        """Return what the last block returns."""
+        return self._chained(x)
 
-class HybridSequential(_Chain, HybridBlock):
+
+class HybridSequential(_Stack, HybridBlock):
     """`Sequential` of hybrid blocks."""
 
-    def forward(self, x: Any, *args: Any) -> Any:
+    def hybrid_forward(self, F: Any, x: Any, **params: Any) -> Any:
         """Return what the last block returns."""
-        return _Chain.forward(self, x, *args)
+        return self._chained(x)
 
 
-class _Branches(_Stack):
-    """Blocks that get the same, and whose outputs are joined along an axis."""
-
-    def __init__(self, axis: int = -1, prefix: str | None = None, params: Any = None) -> None:
-        super().__init__(prefix=prefix, params=params)
-        self.axis = axis
-
-    def forward(self, x: Any, *args: Any) -> Any:
-        """Return the outputs of all blocks, concatenated."""
-        found = [np.asarray(block(x)) for block in self._children.values()]
-        if not found:
-            raise ValueError(f"{type(self).__name__} holds no blocks whose outputs it could join")
-        return np.concatenate(found, self.axis).view(nd.NDArray)
-
-
-class Concurrent(_Branches):
-    """Blocks side by side, their outputs concatenated along an axis.
+class Concurrent(Sequential):
+    """Blocks side by side, their outputs for one input concatenated along an axis.
 
     Parameters
     ----------
     axis : int, default -1
     """
 
+    def __init__(self, axis: int = -1, prefix: str | None = None, params: Any = None) -> None:
+        super().__init__(prefix=prefix, params=params)
+        self.axis = axis
 
-class HybridConcurrent(_Branches, HybridBlock):
+    def _like(self) -> Concurrent:
+        return type(self)(axis=self.axis, prefix=self._prefix)
+
+    def forward(self, x: Any) -> Any:
+        """Return the outputs of all blocks, concatenated."""
+        return self._branched(x, self.axis)
+
+
+class HybridConcurrent(HybridSequential):
     """`Concurrent` of hybrid blocks."""
 
-    def forward(self, x: Any, *args: Any) -> Any:
+    def __init__(self, axis: int = -1, prefix: str | None = None, params: Any = None) -> None:
+        super().__init__(prefix=prefix, params=params)
+        self.axis = axis
+
+    def _like(self) -> HybridConcurrent:
+        return type(self)(axis=self.axis, prefix=self._prefix)
+
+    def hybrid_forward(self, F: Any, x: Any, **params: Any) -> Any:
         """Return the outputs of all blocks, concatenated."""
-        return _Branches.forward(self, x)
+        return self._branched(x, self.axis)
 
 
 class Concatenate(Concurrent):
@@ -196,8 +211,9 @@ class HybridLambda(HybridBlock):
 
 def _function(given: str | Callable[..., Any], block: Block) -> tuple[str, Callable[..., Any]]:
     if isinstance(given, str):
-        found = getattr(nd, given, None)
-        if not callable(found):
+        # Not every name of the module: a file may say which one is called.
+        found = getattr(nd, given) if given in nd.__all__ else None
+        if not callable(found) or isinstance(found, type):
             raise ValueError(f"Function name {given} is not found in mxio.nd.")
         return given, found
     if not callable(given):
@@ -299,7 +315,7 @@ class Dropout(HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """Return the input."""
-        return F.identity(x) if hasattr(F, "identity") else x
+        return F.Dropout(x, p=self._rate, axes=self._axes)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(p = {self._rate}, axes={self._axes})"
@@ -423,8 +439,8 @@ class BatchNorm(HybridBlock):
             setattr(self, name, parameter)
 
     def cast(self, dtype: Any) -> None:
-        """Convert the parameters; those of a float16 network stay float32, as in MXNet."""
-        super().cast("float32" if np.dtype(dtype).name == "float16" else dtype)
+        """Convert the parameters; those of a float16 network are float32, as in MXNet."""
+        super().cast("float32" if dtype_of(dtype) == np.float16 else dtype)
 
     def hybrid_forward(  # type: ignore[override]
         self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any
@@ -433,9 +449,23 @@ class BatchNorm(HybridBlock):
         return F.BatchNorm(x, gamma, beta, running_mean, running_var, **self._kwargs)
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{key}={value}" for key, value in self._kwargs.items())
+        said = ", ".join(f"{key}={value}" for key, value in self._shown_kwargs().items())
         (in_channels,) = self._reg_params["gamma"].shape or (0,)
         return f"{type(self).__name__}({said}, in_channels={in_channels or None})"
+
+    def _shown_kwargs(self) -> dict[str, Any]:
+        return self._kwargs
+
+
+class BatchNormReLU(BatchNorm):
+    """`BatchNorm`, and then what is negative is 0."""
+
+    def hybrid_forward(  # type: ignore[override]
+        self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any
+    ) -> Any:
+        """Return an array of the input's shape."""
+        y = super().hybrid_forward(F, x, gamma, beta, running_mean, running_var)
+        return F.relu(y)
 
 
 class _Norm(HybridBlock):

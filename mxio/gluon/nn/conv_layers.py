@@ -32,6 +32,14 @@ def _sizes(given: Size, ndim: int, name: str) -> tuple[int, ...]:
     return sizes
 
 
+_LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
+
+
+def _check_layout(layout: str, ndim: int) -> None:
+    if layout not in _LAYOUTS[ndim]:
+        raise ValueError(f"layout must be {' or '.join(map(repr, _LAYOUTS[ndim]))}, not {layout!r}")
+
+
 # ---- convolutions ----------------------------------------------------------------------------
 
 
@@ -57,6 +65,7 @@ class _Conv(HybridBlock):
         0: known from the first input, or from a file.
     """
 
+    _ndim: ClassVar[int]
     _operator: ClassVar[str] = "Convolution"
 
     def __init__(
@@ -77,7 +86,11 @@ class _Conv(HybridBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        ndim = len(layout) - 2
+        ndim = self._ndim
+        _check_layout(layout, ndim)
+        for name, number in (("channels", channels), ("in_channels", in_channels)):
+            if groups < 1 or number % groups:
+                raise ValueError(f"{name}={number} cannot be divided into groups={groups}")
         with self.name_scope():
             self._channels = channels
             self._in_channels = in_channels
@@ -157,6 +170,8 @@ class Conv1D(_Conv):
     Parameters are those of `Conv2D`, with one number for each tuple.
     """
 
+    _ndim = 1
+
     def __init__(
         self,
         channels: int,
@@ -198,6 +213,8 @@ class Conv2D(_Conv):
         0: known from the first input, or from a file.
     """
 
+    _ndim = 2
+
     def __init__(
         self,
         channels: int,
@@ -227,6 +244,8 @@ class Conv3D(_Conv):
     Parameters are those of `Conv2D`, with three numbers in each tuple.
     """
 
+    _ndim = 3
+
     def __init__(
         self,
         channels: int,
@@ -255,6 +274,8 @@ class Conv1DTranspose(_ConvTranspose):
 
     Parameters are those of `Conv2DTranspose`, with one number for each tuple.
     """
+
+    _ndim = 1
 
     def __init__(
         self,
@@ -292,6 +313,8 @@ weight_initializer, bias_initializer, in_channels
         As in `Conv2D`.
     """
 
+    _ndim = 2
+
     def __init__(
         self,
         channels: int,
@@ -321,6 +344,8 @@ class Conv3DTranspose(_ConvTranspose):
 
     Parameters are those of `Conv2DTranspose`, with three numbers in each tuple.
     """
+
+    _ndim = 3
 
     def __init__(
         self,
@@ -352,6 +377,8 @@ class Conv3DTranspose(_ConvTranspose):
 class _Pooling(HybridBlock):
     """The maximum or the mean of windows."""
 
+    _ndim: ClassVar[int]
+
     def __init__(
         self,
         pool_size: Size,
@@ -365,7 +392,8 @@ class _Pooling(HybridBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        ndim = len(layout) - 2
+        ndim = self._ndim
+        _check_layout(layout, ndim)
         kernel = _sizes(pool_size, ndim, "pool_size")
         self._kwargs = {
             "kernel": kernel,
@@ -399,6 +427,8 @@ class _Pooling(HybridBlock):
 class MaxPool1D(_Pooling):
     """The maximum of windows along one axis; see `MaxPool2D`."""
 
+    _ndim = 1
+
     def __init__(
         self,
         pool_size: Size = 2,
@@ -427,6 +457,8 @@ class MaxPool2D(_Pooling):
         Whether windows that reach over the end count.
     """
 
+    _ndim = 2
+
     def __init__(
         self,
         pool_size: Size = (2, 2),
@@ -444,6 +476,8 @@ class MaxPool2D(_Pooling):
 class MaxPool3D(_Pooling):
     """The maximum of windows in three dimensions; see `MaxPool2D`."""
 
+    _ndim = 3
+
     def __init__(
         self,
         pool_size: Size = (2, 2, 2),
@@ -460,6 +494,8 @@ class MaxPool3D(_Pooling):
 
 class AvgPool1D(_Pooling):
     """The mean of windows along one axis; see `AvgPool2D`."""
+
+    _ndim = 1
 
     def __init__(
         self,
@@ -488,6 +524,8 @@ class AvgPool2D(_Pooling):
         Whether the padding counts.
     """
 
+    _ndim = 2
+
     def __init__(
         self,
         pool_size: Size = (2, 2),
@@ -506,6 +544,8 @@ class AvgPool2D(_Pooling):
 
 class AvgPool3D(_Pooling):
     """The mean of windows in three dimensions; see `AvgPool2D`."""
+
+    _ndim = 3
 
     def __init__(
         self,
@@ -526,48 +566,70 @@ class AvgPool3D(_Pooling):
 class _GlobalPooling(_Pooling):
     """One window over all there is."""
 
-    _layout: ClassVar[str]
     _pool_type: ClassVar[str]
 
-    def __init__(self, layout: str | None = None, **kwargs: Any) -> None:
-        layout = self._layout if layout is None else layout
+    def __init__(self, layout: str, **kwargs: Any) -> None:
         super().__init__(1, None, 0, True, True, self._pool_type, layout, **kwargs)
 
 
 class GlobalMaxPool1D(_GlobalPooling):
     """The maximum of each channel, as an array of shape ``(batch, channels, 1)``."""
 
-    _layout, _pool_type = "NCW", "max"
+    _ndim = 1
+    _pool_type = "max"
+
+    def __init__(self, layout: str = "NCW", **kwargs: Any) -> None:
+        super().__init__(layout, **kwargs)
 
 
 class GlobalMaxPool2D(_GlobalPooling):
     """The maximum of each channel, as an array of shape ``(batch, channels, 1, 1)``."""
 
-    _layout, _pool_type = "NCHW", "max"
+    _ndim = 2
+    _pool_type = "max"
+
+    def __init__(self, layout: str = "NCHW", **kwargs: Any) -> None:
+        super().__init__(layout, **kwargs)
 
 
 class GlobalMaxPool3D(_GlobalPooling):
     """The maximum of each channel, as an array of shape ``(batch, channels, 1, 1, 1)``."""
 
-    _layout, _pool_type = "NCDHW", "max"
+    _ndim = 3
+    _pool_type = "max"
+
+    def __init__(self, layout: str = "NCDHW", **kwargs: Any) -> None:
+        super().__init__(layout, **kwargs)
 
 
 class GlobalAvgPool1D(_GlobalPooling):
     """The mean of each channel, as an array of shape ``(batch, channels, 1)``."""
 
-    _layout, _pool_type = "NCW", "avg"
+    _ndim = 1
+    _pool_type = "avg"
+
+    def __init__(self, layout: str = "NCW", **kwargs: Any) -> None:
+        super().__init__(layout, **kwargs)
 
 
 class GlobalAvgPool2D(_GlobalPooling):
     """The mean of each channel, as an array of shape ``(batch, channels, 1, 1)``."""
 
-    _layout, _pool_type = "NCHW", "avg"
+    _ndim = 2
+    _pool_type = "avg"
+
+    def __init__(self, layout: str = "NCHW", **kwargs: Any) -> None:
+        super().__init__(layout, **kwargs)
 
 
 class GlobalAvgPool3D(_GlobalPooling):
     """The mean of each channel, as an array of shape ``(batch, channels, 1, 1, 1)``."""
 
-    _layout, _pool_type = "NCDHW", "avg"
+    _ndim = 3
+    _pool_type = "avg"
+
+    def __init__(self, layout: str = "NCDHW", **kwargs: Any) -> None:
+        super().__init__(layout, **kwargs)
 
 
 class ReflectionPad2D(HybridBlock):
