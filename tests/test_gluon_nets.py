@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mxio
 from mxio import nd
 from mxio.gluon import Block, nn, rnn
 from mxio.name import NameManager

@@ -52,7 +52,7 @@ LEVELS: list[list[str]] = [
         *("name", "initializer", "gluon.architecture", "gluon._names", "gluon._shapes"),
         "gluon._restore",
         *(
-            "gluon.parameter",
+            *("gluon._parameter", "gluon._parameter_dict", "gluon.parameter"),
             "gluon.block",
             *("gluon.nn.activations", "gluon.nn.basic_layers", "gluon.nn.conv_layers", "gluon.nn"),
             *("gluon.contrib.nn", "gluon.contrib"),

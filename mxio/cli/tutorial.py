@@ -290,10 +290,7 @@ def _run() -> None:
             wrong = _show_and_run(step, namespace)
             if wrong:
                 raise Stop(f"{place.lower()} {wrong}", 1)
-    print(
-        f"\n\nSave, load, names, parts, damage, networks: {len(_STEPS)} steps run and checked. "
-        "Read on: docs/"
-    )
+    print(f"\n\nArrays, damage, networks: {len(_STEPS)} steps run and checked. Read on: docs/")
 
 
 @contextlib.contextmanager

@@ -166,9 +166,9 @@ def match(names: Sequence[str], model: Model, select: Select = None) -> Match:
     """
     if select is None and not model.exact and len(names) == len(model.structure):
         # The file of such a network, as nearly all are.
-        places = list(map(model.structure.get, names))
-        if None not in places:
-            return Match(list(names), places, [], [])
+        slots = list(map(model.structure.get, names))
+        if None not in slots:
+            return Match(list(names), slots, [], [])
     chosen = selector(select) if select is not None else None
     best: Match | None = None
     for given, places in _namings(names, model):

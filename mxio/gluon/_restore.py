@@ -357,8 +357,8 @@ def _decided(given: _Given, rules: _Rules, names: list[str], slots: list[Any]) -
     if len(set(map(id, slots))) < len(slots):
         # Where a place has several names, the last one in the file is its value, as in MXNet.
         last = {id(slot): name for name, slot in zip(names, slots, strict=True)}
-        for items in work:
-            items[:] = [item for item in items if last[id(item[1])] == item[0]]  # type: ignore[index]
+        for items in cast(tuple[list[Any], ...], work):
+            items[:] = [item for item in items if last[id(item[1])] == item[0]]
     return work
 
 

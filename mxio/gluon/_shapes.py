@@ -14,7 +14,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 def plain(shape: int | Sequence[int] | None) -> Shape | None:
-    """Return a shape as a tuple of int, 0 for what is unknown (-1 too, as in MXNet's NumPy mode)."""
+    """Return a shape as a tuple of int, 0 for what is unknown: -1 in MXNet's NumPy mode."""
     if shape is None:
         return None
     dims = (shape,) if isinstance(shape, (int, np.integer)) else shape

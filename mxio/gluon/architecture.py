@@ -46,6 +46,9 @@ _VERSION = 1
 # A constructor may make more than the file holds, since what differs is replaced.
 _ROOM = 1000
 
+# Where the classes are that need no registering.
+_OURS = ("mxio.gluon.nn.", "mxio.gluon.rnn.", "mxio.gluon.contrib.", "mxio.gluon.model_zoo.")
+
 _classes: dict[str, type[Described]] = {}
 _Block = TypeVar("_Block", bound="Described")
 
@@ -60,7 +63,7 @@ class Described:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.__module__.startswith("mxio.gluon."):
+        if cls.__module__.startswith(_OURS):
             _classes[cls.__name__] = cls
 
     def __new__(cls: type[_Block], *args: Any, **kwargs: Any) -> _Block:
@@ -212,7 +215,7 @@ class _Describe:
             isinstance(value, type) and issubclass(value, np.generic)
         ):
             return {"dtype": np.dtype(value).name}
-        if isinstance(value, type) and _classes.get(value.__name__) is value:
+        if isinstance(value, type) and value in _classes.values():
             return {"type": value.__name__}
         if isinstance(value, Context):
             return {"ctx": [value.device_type, value.device_id]}

@@ -20,7 +20,8 @@ import numpy as np
 from mxio import _file, nd
 from mxio.errors import ParameterError
 from mxio.gluon import _restore, architecture
-from mxio.gluon.parameter import Ctx, Parameter, ParameterDict, context_list
+from mxio.gluon._parameter import Ctx, Parameter, context_list
+from mxio.gluon._parameter_dict import ParameterDict
 from mxio.name import NameManager, current
 from mxio.nd.ndarray import NDArray
 

@@ -19,8 +19,8 @@ from mxio._reader import Reader
 from mxio.context import Context
 from mxio.errors import FormatError, ParameterError, described, quote
 from mxio.gluon import _restore, architecture
+from mxio.gluon._parameter import Ctx
 from mxio.gluon.block import Block
-from mxio.gluon.parameter import Ctx
 from mxio.nd.ndarray import dtype_of
 
 __all__ = ["load", "load_parameters", "save_parameters"]

@@ -75,7 +75,7 @@ class PReLU(HybridBlock):
         super().__init__(**kwargs)
         self.alpha = self.params.get("alpha", shape=(in_channels,), init=alpha_initializer)
 
-    def hybrid_forward(self, F: Any, x: Any, alpha: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, alpha: Any) -> Any:
         """Return the activation of each item."""
         return F.LeakyReLU(x, gamma=alpha, act_type="prelu")
 

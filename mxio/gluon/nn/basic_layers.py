@@ -281,7 +281,7 @@ class Dense(HybridBlock):
             if activation is not None:
                 self.act = Activation(activation, prefix=activation + "_")
 
-    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
         """Return an array of shape ``(batch, units)``, or ``(..., units)`` without flatten."""
         y = F.FullyConnected(
             x,
@@ -356,7 +356,7 @@ class Embedding(HybridBlock):
             grad_stype="row_sparse" if sparse_grad else "default",
         )
 
-    def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:
         """Return an array of the input's shape with one axis more."""
         return F.Embedding(x, weight, input_dim=self._input_dim, output_dim=self._output_dim)
 
@@ -442,7 +442,7 @@ class BatchNorm(HybridBlock):
         """Convert the parameters; those of a float16 network are float32, as in MXNet."""
         super().cast("float32" if dtype_of(dtype) == np.float16 else dtype)
 
-    def hybrid_forward(  # type: ignore[override]
+    def hybrid_forward(
         self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any
     ) -> Any:
         """Return an array of the input's shape."""
@@ -460,7 +460,7 @@ class BatchNorm(HybridBlock):
 class BatchNormReLU(BatchNorm):
     """`BatchNorm`, and then what is negative is 0."""
 
-    def hybrid_forward(  # type: ignore[override]
+    def hybrid_forward(
         self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any
     ) -> Any:
         """Return an array of the input's shape."""
@@ -520,7 +520,7 @@ class LayerNorm(_Norm):
         self._center, self._scale = center, scale
         self._learn(in_channels, center, scale, beta_initializer, gamma_initializer)
 
-    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
         """Return an array of the input's shape."""
         return F.LayerNorm(x, gamma, beta, axis=self._axis, eps=self._epsilon)
 
@@ -566,7 +566,7 @@ class GroupNorm(_Norm):
         for parameter in self._reg_params.values():
             parameter._may_become = (0,)
 
-    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
         """Return an array of the input's shape."""
         return F.GroupNorm(x, gamma, beta, num_groups=self._num_groups, eps=self._epsilon)
 
@@ -610,7 +610,7 @@ class InstanceNorm(_Norm):
         self._center, self._scale = center, scale
         self._learn(in_channels, center, scale, beta_initializer, gamma_initializer)
 
-    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
         """Return an array of the input's shape."""
         if self._axis == 1:
             return F.InstanceNorm(x, gamma, beta, eps=self._epsilon)

@@ -13,11 +13,24 @@ from mxio.gluon.block import HybridBlock
 from mxio.gluon.nn.activations import Activation
 
 __all__ = [
-    *("AvgPool1D", "AvgPool2D", "AvgPool3D"),
-    *("Conv1D", "Conv1DTranspose", "Conv2D", "Conv2DTranspose", "Conv3D", "Conv3DTranspose"),
-    *("GlobalAvgPool1D", "GlobalAvgPool2D", "GlobalAvgPool3D"),
-    *("GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D"),
-    *("MaxPool1D", "MaxPool2D", "MaxPool3D"),
+    "AvgPool1D",
+    "AvgPool2D",
+    "AvgPool3D",
+    "Conv1D",
+    "Conv1DTranspose",
+    "Conv2D",
+    "Conv2DTranspose",
+    "Conv3D",
+    "Conv3DTranspose",
+    "GlobalAvgPool1D",
+    "GlobalAvgPool2D",
+    "GlobalAvgPool3D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPool3D",
+    "MaxPool1D",
+    "MaxPool2D",
+    "MaxPool3D",
     "ReflectionPad2D",
 ]
 
@@ -94,7 +107,7 @@ class _Conv(HybridBlock):
         with self.name_scope():
             self._channels = channels
             self._in_channels = in_channels
-            self._kwargs = {
+            self._kwargs: dict[str, Any] = {
                 "kernel": _sizes(kernel_size, ndim, "kernel_size"),
                 "stride": _sizes(strides, ndim, "strides"),
                 "dilate": _sizes(dilation, ndim, "dilation"),
@@ -131,7 +144,7 @@ class _Conv(HybridBlock):
             return (self._channels, *kernel, each)
         return (self._channels, each, *kernel)
 
-    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
         """Return an array of shape ``(batch, channels, ...)``, in the layer's layout."""
         y = getattr(F, self._operator)(x, weight, bias, **self._kwargs)
         return y if self.act is None else self.act(y)
@@ -395,7 +408,7 @@ class _Pooling(HybridBlock):
         ndim = self._ndim
         _check_layout(layout, ndim)
         kernel = _sizes(pool_size, ndim, "pool_size")
-        self._kwargs = {
+        self._kwargs: dict[str, Any] = {
             "kernel": kernel,
             "stride": kernel if strides is None else _sizes(strides, ndim, "strides"),
             "pad": _sizes(padding, ndim, "padding"),

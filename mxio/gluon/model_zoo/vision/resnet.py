@@ -12,10 +12,23 @@ from mxio.gluon import nn
 from mxio.gluon.block import HybridBlock
 
 __all__ = [
-    *("BasicBlockV1", "BasicBlockV2", "BottleneckV1", "BottleneckV2"),
-    *("ResNetV1", "ResNetV2", "get_resnet"),
-    *("resnet18_v1", "resnet34_v1", "resnet50_v1", "resnet101_v1", "resnet152_v1"),
-    *("resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2"),
+    "BasicBlockV1",
+    "BasicBlockV2",
+    "BottleneckV1",
+    "BottleneckV2",
+    "ResNetV1",
+    "ResNetV2",
+    "get_resnet",
+    "resnet18_v1",
+    "resnet18_v2",
+    "resnet34_v1",
+    "resnet34_v2",
+    "resnet50_v1",
+    "resnet50_v2",
+    "resnet101_v1",
+    "resnet101_v2",
+    "resnet152_v1",
+    "resnet152_v2",
 ]
 
 # Depth → whether blocks are bottlenecks, and how many there are in each stage.
@@ -178,6 +191,9 @@ class BottleneckV2(_BlockV2):
 class _ResNet(HybridBlock):
     """``features`` and ``output``."""
 
+    features: nn.HybridSequential
+    output: nn.Dense
+
     def _add_start(self, channels: int, thumbnail: bool) -> None:
         if thumbnail:
             self.features.add(_conv3x3(channels, 1, 0))
@@ -263,7 +279,7 @@ class ResNetV2(_ResNet):
             self.output = nn.Dense(classes, in_units=channels[-1])
 
 
-_VERSIONS = {
+_VERSIONS: dict[int, tuple[Any, dict[bool, Any]]] = {
     1: (ResNetV1, {False: BasicBlockV1, True: BottleneckV1}),
     2: (ResNetV2, {False: BasicBlockV2, True: BottleneckV2}),
 }
@@ -308,7 +324,9 @@ def get_resnet(
         raise ValueError(f"Invalid resnet version: {version}. Options are 1 and 2.")
     is_bottleneck, layers = _STAGES[num_layers]
     network, blocks = _VERSIONS[version]
-    return network(blocks[is_bottleneck], layers, _CHANNELS[is_bottleneck], **kwargs)
+    return network(  # type: ignore[no-any-return]
+        blocks[is_bottleneck], layers, _CHANNELS[is_bottleneck], **kwargs
+    )
 
 
 def resnet18_v1(**kwargs: Any) -> HybridBlock:
