@@ -21,7 +21,7 @@ import pytest
 import mxio
 from mxio import gluon, nd
 from mxio.errors import ParameterError
-from mxio.gluon import HybridBlock, rnn
+from mxio.gluon import HybridBlock, nn, rnn
 from mxio.name import NameManager
 from mxio.nd import _recurrent
 
@@ -205,7 +205,14 @@ def test_a_layer_comes_back_with_its_architecture(tmp_path: Path) -> None:
     bias = mxio.init.LSTMBias(2.0)
     for net in (
         rnn.LSTM(4, 2, "NTC", bidirectional=True, i2h_bias_initializer=bias, prefix="enc_"),
-        stack(rnn.HybridSequentialRNNCell(), rnn.GRUCell(3), rnn.DropoutCell(0.5)),
+        rnn.BidirectionalCell(rnn.LSTMCell(3), rnn.GRUCell(2)),
+        stack(
+            rnn.HybridSequentialRNNCell(),
+            rnn.GRUCell(3),
+            rnn.DropoutCell(0.5),
+            rnn.ResidualCell(rnn.BidirectionalCell(rnn.GRUCell(2), rnn.RNNCell(1))),
+        ),
+        rnn.ZoneoutCell(rnn.ResidualCell(rnn.RNNCell(3)), zoneout_states=0.1),
     ):
         net.initialize()
         x = nd.random.uniform(shape=(2, 5, 3))
@@ -410,6 +417,17 @@ def test_cells_of_a_layer_share_its_parameters() -> None:
     assert list(cells.collect_params()) == list(layer.collect_params())
     own = dict(layer.collect_params().items())
     assert all(own[name] is p for name, p in cells.collect_params().items())
+
+
+def test_an_activation_may_be_a_block() -> None:
+    cell = ready(rnn.RNNCell(3, nn.LeakyReLU(0.1), input_size=2))
+    assert repr(cell) == "RNNCell(2 -> 3, LeakyReLU(0.1))"  # 1.9.1, measured
+    straight = rnn.RNNCell(3, lambda x: x, input_size=2)
+    straight.load_dict({name: p.data() for name, p in cell._reg_params.items()})
+    x, h = nd.random.uniform(-1, 1, (20, 2)), nd.random.uniform(-1, 1, (20, 3))
+    (sums, _), (y, _) = straight(x, [h]), cell(x, [h])
+    assert (sums < 0).any()
+    np.testing.assert_allclose(y, np.where(sums > 0, sums, sums * np.float32(0.1)), rtol=1e-6)
 
 
 def test_a_cell_of_ones_own_unrolls() -> None:
