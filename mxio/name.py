@@ -8,12 +8,11 @@ that a network made inside has the same full names each time.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from typing import TypeVar
 
 __all__ = ["NameManager", "Prefix", "current"]
+
+_Manager = TypeVar("_Manager", bound="NameManager")
 
 
 class _Entered(threading.local):
@@ -49,7 +48,7 @@ class NameManager:
             self._counts[hint] = number + 1
         return f"{hint}{number}"
 
-    def __enter__(self) -> Self:
+    def __enter__(self: _Manager) -> _Manager:
         _entered.stack.append(self)
         return self
 

@@ -49,7 +49,8 @@ LEVELS: list[list[str]] = [
         "nd",
     ],
     [
-        *("name", "initializer", "gluon.architecture", "gluon._names", "gluon._restore"),
+        *("name", "initializer", "gluon.architecture", "gluon._names", "gluon._shapes"),
+        "gluon._restore",
         *(
             "gluon.parameter",
             "gluon.block",

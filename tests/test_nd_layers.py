@@ -7,9 +7,6 @@ from typing import Any
 
 import mxnet_calls
 import numpy as np
-import pytest
-
-from mxio import nd
 
 Call = mxnet_calls.Call
 

@@ -29,12 +29,12 @@ from mxio.errors import (
     quote,
 )
 from mxio.gluon._names import Match, Model, Older, Rename, Select, hint, match, renamed
+from mxio.gluon._shapes import Shape, fits
 from mxio.nd.ndarray import dtype_of
 
 __all__ = ["Model", "Older", "Rename", "Select", "Slot", "restore"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
-Shape: TypeAlias = tuple[int, ...]
 
 _SOURCES = ("current", "saved")
 _NAMED_AT_MOST = 4
@@ -330,7 +330,7 @@ def _decided(given: _Given, rules: _Rules, names: list[str], slots: list[Any]) -
     wanted = dtype_of(own)
     for name, slot, (shape, dtype) in zip(names, slots, given.signatures(names), strict=True):
         known, kept, memory = slot._state()
-        if known != shape and not _fits(known, shape):
+        if known != shape and not fits(known, shape):
             clause = f"shape incompatible expected {known} vs saved {shape}"
             raise _mismatch(given, name, slot, clause)
         if kept is not own:
@@ -380,14 +380,6 @@ def _unpack(given: _Given, model: Model, names: dict[str, str]) -> bool:
         names.update(zip(parts, parts, strict=True))
         found = True
     return found
-
-
-def _fits(known: Shape | None, shape: Shape) -> bool:
-    if known is None:
-        return True
-    if len(known) != len(shape):
-        return False
-    return all([a in (0, b) for a, b in zip(known, shape, strict=True)])
 
 
 # ---- what may be wrong, in words -------------------------------------------------------------

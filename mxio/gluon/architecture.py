@@ -28,7 +28,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -36,9 +36,6 @@ from mxio import initializer
 from mxio.context import Context
 from mxio.errors import FormatError, UnsupportedError, clip, described, quote
 from mxio.nd.ndarray import dtype_of
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["KEY", "Described", "build", "describe", "limit", "register", "spend"]
 
@@ -50,6 +47,7 @@ _VERSION = 1
 _ROOM = 1000
 
 _classes: dict[str, type[Described]] = {}
+_Block = TypeVar("_Block", bound="Described")
 
 
 class Described:
@@ -65,7 +63,7 @@ class Described:
         if cls.__module__.startswith("mxio.gluon."):
             _classes[cls.__name__] = cls
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls: type[_Block], *args: Any, **kwargs: Any) -> _Block:
         spend()
         self = super().__new__(cls)
         object.__setattr__(self, "_arguments", (args, kwargs))

@@ -13,7 +13,7 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,10 +24,9 @@ from mxio.gluon.parameter import Ctx, Parameter, ParameterDict, context_list
 from mxio.name import NameManager, current
 from mxio.nd.ndarray import NDArray
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 __all__ = ["Block", "HybridBlock"]
+
+_Block = TypeVar("_Block", bound="Block")
 
 
 # ---- names -----------------------------------------------------------------------------------
@@ -55,7 +54,7 @@ class _Scope:
         self.names = NameManager()
         self._is_empty = is_empty
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> _Scope:
         stack = _entered.stack
         stack.append((stack[-1] if stack else None) if self._is_empty else self)
         return self
@@ -99,6 +98,7 @@ class Block(architecture.Described):
 
     Examples
     --------
+    >>> from mxio.gluon import nn
     >>> class MLP(Block):
     ...     def __init__(self, **kwargs):
     ...         super().__init__(**kwargs)
@@ -185,7 +185,7 @@ class Block(architecture.Described):
         """Register a child block, named by its number where no name is given."""
         self._children[str(len(self._children)) if name is None else name] = block
 
-    def apply(self, fn: Callable[[Block], Any]) -> Self:
+    def apply(self: _Block, fn: Callable[[Block], Any]) -> _Block:
         """Call a function with every child, depth first, and with this block."""
         for child in self._children.values():
             child.apply(fn)
@@ -633,7 +633,7 @@ class _Hook:
         """Take the hook off."""
         self._hooks.pop(id(self), None)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> _Hook:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -18,13 +18,13 @@ import numpy as np
 from mxio import _file, initializer
 from mxio.context import Context, current_context
 from mxio.errors import DeferredInitializationError, ParameterError
-from mxio.gluon import _restore, architecture
+from mxio.gluon import _restore, _shapes, architecture
+from mxio.gluon._shapes import Shape
 from mxio.nd.ndarray import NDArray, dtype_of, wrap
 
 __all__ = ["Constant", "Ctx", "Parameter", "ParameterDict", "context_list"]
 
 Array = np.ndarray[Any, Any]
-Shape = tuple[int, ...]
 Ctx = Context | Sequence[Context] | None
 
 _STYPES = ("default", "row_sparse", "csr")
@@ -87,7 +87,7 @@ class Parameter:
         self.lr_mult = lr_mult
         self.wd_mult = wd_mult
         self._dtype = dtype
-        self._shape = _plain_shape(shape)
+        self._shape = _shapes.plain(shape)
         self._allow_deferred_init = allow_deferred_init
         self._differentiable = differentiable
         self._stype = stype
@@ -115,13 +115,15 @@ class Parameter:
 
     @shape.setter
     def shape(self, new: int | Sequence[int]) -> None:
-        self._shape = self._refined(_plain_shape(new))
+        self._shape = self._refined(_shapes.plain(new))
 
     def _refined(self, new: Shape | None) -> Shape | None:
         """Return the shape with unknown dimensions filled; known ones must not change."""
         known = self._shape
-        if known is None or new is None or _fits(known, new):
-            return new if new is not None else known
+        if new is None:
+            return known
+        if _shapes.fits(known, new):
+            return new
         raise ParameterError(
             f"Expected shape {new} is incompatible with given shape {known} of Parameter "
             f"'{self.name}'."
@@ -197,7 +199,7 @@ class Parameter:
         default = initializer.create("uniform" if default_init is None else default_init)
         init = self.init if init is None else init
         init = default if init is None else initializer.create(init)
-        if not _is_known(self._shape) and not self._allow_deferred_init:
+        if not _shapes.is_known(self._shape) and not self._allow_deferred_init:
             raise ValueError(
                 f"Cannot initialize Parameter '{self.name}' because it has invalid shape: "
                 f"{self._shape}."
@@ -205,7 +207,7 @@ class Parameter:
         self._contexts = context_list(ctx)
         self._arrays = self._views = self._grads = None
         self._deferred = init, default
-        if _is_known(self._shape):
+        if _shapes.is_known(self._shape):
             self._finish()
 
     def _finish(self) -> None:
@@ -221,7 +223,7 @@ class Parameter:
 
     def _finish_if_known(self) -> bool:
         """Initialize a deferred parameter whose shape has become known; say whether it is."""
-        if self._arrays is None and self._deferred is not None and _is_known(self._shape):
+        if self._arrays is None and self._deferred is not None and _shapes.is_known(self._shape):
             self._finish()
         return self._arrays is not None
 
@@ -543,8 +545,8 @@ class ParameterDict:
         for key, wanted in kwargs.items():
             stored = getattr(found, key, None)
             if key == "shape" and wanted is not None and stored is not None:
-                shape = cast(Shape, _plain_shape(wanted))
-                if _fits(stored, shape) or _fits(shape, stored):
+                shape = cast(Shape, _shapes.plain(wanted))
+                if _shapes.fits(stored, shape) or _shapes.fits(shape, stored):
                     found.shape = tuple(a or b for a, b in zip(stored, shape, strict=True))
                     continue
             elif key == "dtype" and stored is not None and wanted is not None:
@@ -727,25 +729,6 @@ class ParameterDict:
             dtype_source=dtype_source,
             **options,
         )
-
-
-def _plain_shape(shape: int | Sequence[int] | None) -> Shape | None:
-    """Return a shape as a tuple of int, 0 for what is unknown."""
-    if shape is None:
-        return None
-    dims = (shape,) if isinstance(shape, (int, np.integer)) else shape
-    return tuple(max(0, int(dim)) for dim in dims)
-
-
-def _fits(known: Shape, shape: Shape | None) -> bool:
-    """Whether a shape is what another one, with unknown dimensions, may become."""
-    if shape is None or len(known) != len(shape):
-        return False
-    return all(a in (0, b) for a, b in zip(known, shape, strict=True))
-
-
-def _is_known(shape: Shape | None) -> bool:
-    return shape is not None and 0 not in shape
 
 
 def context_list(ctx: Ctx) -> list[Context]:

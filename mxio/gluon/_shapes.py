@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes of which some dimensions are not known yet: those that are 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+__all__ = ["Shape", "fits", "is_known", "plain"]
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+def plain(shape: int | Sequence[int] | None) -> Shape | None:
+    """Return a shape as a tuple of int, 0 for what is unknown (-1 too, as in MXNet's NumPy mode)."""
+    if shape is None:
+        return None
+    dims = (shape,) if isinstance(shape, (int, np.integer)) else shape
+    return tuple(max(0, int(dim)) for dim in dims)
+
+
+def fits(known: Shape | None, shape: Shape | None) -> bool:
+    """Whether a shape is what another one, with unknown dimensions, may become."""
+    if known is None:
+        return True
+    if shape is None or len(known) != len(shape):
+        return False
+    return all([a in (0, b) for a, b in zip(known, shape, strict=True)])
+
+
+def is_known(shape: Shape | None) -> bool:
+    """Whether all dimensions are known."""
+    return shape is not None and 0 not in shape
