@@ -554,7 +554,7 @@ def test_sequences_have_lengths(shape):
 
 def test_every_operator_is_told_of_and_takes_out_and_name():
     makers = "arange array cast_storage empty eye full linspace load load_frombuffer ones"
-    makers += " resolve save waitall zeros"
+    makers += " save waitall zeros"
     for name in nd.__all__:
         value = getattr(nd, name)
         if inspect.isfunction(value):
