@@ -25,7 +25,6 @@ __all__ = [
     "InstanceNorm",
     "L2Normalization",
     "LayerNorm",
-    "resolve",
 ]
 
 

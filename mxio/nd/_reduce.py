@@ -347,7 +347,7 @@ def dot(
     rows, columns = math.prod(a.shape[:-1]), math.prod(b.shape[1:])
     a2 = rounded(a, inner).reshape(rows, a.shape[-1])
     b2 = rounded(b, inner).reshape(b.shape[0], columns)
-    return rounded(product(a2, b2).reshape(*a.shape[:-1], *b.shape[1:]), dtype)
+    return rounded(product(a2, b2).reshape((*a.shape[:-1], *b.shape[1:])), dtype)
 
 
 @operator

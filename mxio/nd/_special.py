@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from statistics import NormalDist
 
 import numpy as np
 
@@ -63,6 +62,8 @@ def erf(x: Array) -> Array:
 
 def erfinv(x: Array) -> Array:
     """Return the inverse of erf, of float64: infinite at -1 and 1, NaN beyond."""
+    from statistics import NormalDist  # seldom needed, and slow to import
+
     tail = NormalDist().inv_cdf
 
     def one(value: float) -> float:
