@@ -9,12 +9,13 @@ parallel, and what is wanted is picked from there.
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from mxio._region import Points
 
@@ -27,8 +28,6 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 
 # Of chunks in memory at once, and of what is picked from them at once.
 _WINDOW_NBYTES = 16 << 20
-# The slices behind a place of the grid are read as one unless they span more.
-_SPAN_NBYTES = 1 << 20
 # Places of the grid that are looked at at once: 8 bytes each, several times.
 _PLACES = 1 << 18
 # Items to pick that NumPy copies as one number.
@@ -41,8 +40,7 @@ def gather(source: LazyArray, wanted: Points, dtype: np.dtype[Any]) -> Array:
 
 
 class _Gather:
-    __slots__ = ("_axes", "_base", "_counts", "_dtype", "_grid", "_is_run", "_places", "_source",
-                 "_span", "_steps", "_wanted")  # fmt: skip
+    """One read: the places of a grid, and behind each a box of `counts` items."""
 
     def __init__(self, source: LazyArray, wanted: Points, dtype: np.dtype[Any]) -> None:
         self._source = source
@@ -50,21 +48,28 @@ class _Gather:
         self._dtype = dtype
         shape = source.shape
         # In the order in which they are stored, slowest first.
-        axes = list(range(len(shape)))
+        stored = list(range(len(shape)))
         if source._entry.order == "F":
-            axes.reverse()
+            stored.reverse()
         rows = {}
         row = dtype.itemsize
-        for axis in reversed(axes):
+        for axis in reversed(stored):
             rows[axis] = row
             row *= shape[axis]
-        split = 1 + max(k for k, axis in enumerate(axes) if axis in wanted.points)
-        while not self._take_suffix(axes[split:], shape, rows):
-            split += 1
+        self._split = 1 + max(k for k, axis in enumerate(stored) if axis in wanted.points)
+        # What lies behind each place: how much of each axis, and from where to where.
+        behind = [(wanted.slices[axis], rows[axis]) for axis in stored[self._split :]]
+        self._slices = [one for one, _ in behind]
+        self._counts = [one.n for one in self._slices]
+        self._steps = [one.step * row for one, row in behind]
+        self._base = self._skip = sum(one.start * row for one, row in behind)
+        reach = sum((n - 1) * step for n, step in zip(self._counts, self._steps, strict=True))
+        self._span = reach + dtype.itemsize
+        self._is_run = self._span == math.prod(self._counts) * dtype.itemsize
         # Of each dimension of the grid: what it is, and the offsets of its places.
         self._axes: list[int | str] = []
         self._grid: list[Array] = []
-        for axis in axes[:split]:
+        for axis in stored[: self._split]:
             if axis in wanted.slices:
                 one = wanted.slices[axis]
                 self._axes.append(axis)
@@ -73,19 +78,9 @@ class _Gather:
             elif "points" not in self._axes:
                 self._axes.append("points")
                 offsets = [positions * rows[k] for k, positions in wanted.points.items()]
-                self._grid.append(np.sum(offsets, axis=0))
+                self._grid.append(functools.reduce(operator.add, offsets))
+        self._axes += stored[self._split :]
         self._places = list(map(len, self._grid))
-
-    def _take_suffix(self, axes: list[int], shape: tuple[int, ...], rows: dict[int, int]) -> bool:
-        """Note what lies behind each place of the grid; False if that spans too much."""
-        slices = [self._wanted.slices[axis] for axis in axes]
-        self._counts = [one.n for one in slices]
-        self._steps = [one.step * rows[axis] for one, axis in zip(slices, axes, strict=True)]
-        self._base = sum(one.start * rows[axis] for one, axis in zip(slices, axes, strict=True))
-        reach = sum((n - 1) * step for n, step in zip(self._counts, self._steps, strict=True))
-        self._span = reach + self._dtype.itemsize
-        self._is_run = self._span == math.prod(self._counts) * self._dtype.itemsize
-        return self._is_run or self._span <= _SPAN_NBYTES or 0 in self._counts
 
     def run(self) -> Array:
         found = np.empty((*self._places, *self._counts), self._dtype)
@@ -93,30 +88,28 @@ class _Gather:
             flat = found.reshape(math.prod(self._places), -1).view(np.uint8)
             for block in self._blocks():
                 self._fill(*block, flat)
-        slices = [axis for axis in self._stored_axes() if axis not in self._axes]
-        axes = self._axes + [axis for axis in slices if axis in self._wanted.slices]
-        return self._wanted.finish(found, axes)
-
-    def _stored_axes(self) -> list[int]:
-        axes = list(range(self._source.ndim))
-        return axes[::-1] if self._source._entry.order == "F" else axes
+        return self._wanted.finish(found, self._axes)
 
     def _blocks(self) -> Iterator[tuple[Array, Array]]:
         """Give offsets of places of the grid, ascending, and their numbers in the result."""
         orders: list[Array] = []
         for offsets in self._grid:
             # Sorted beforehand, so that two blocks have few chunks in common.
-            ascending = bool((offsets[1:] >= offsets[:-1]).all())
+            ascending = _is_ascending(offsets)
             orders.append(
                 np.arange(len(offsets)) if ascending else np.argsort(offsets, kind="stable")
             )
         for cut in _cuts(self._places):
+            if len(self._grid) == 1:
+                chosen = orders[0][cut[0]]
+                yield self._grid[0][chosen] + self._base, chosen
+                continue
             starts, numbers = np.array([self._base]), np.array([0])
             for part, offsets, order, n in zip(cut, self._grid, orders, self._places, strict=True):
                 chosen = order[part]
                 starts = (starts[:, None] + offsets[chosen]).reshape(-1)
                 numbers = (numbers[:, None] * n + chosen).reshape(-1)
-            if not (starts[1:] >= starts[:-1]).all():
+            if not _is_ascending(starts):
                 again = np.argsort(starts, kind="stable")
                 starts, numbers = starts[again], numbers[again]
             yield starts, numbers
@@ -129,14 +122,17 @@ class _Gather:
             content = source._index.decoded(source._file, source._entry, source._verify)
             for i in range(0, len(starts), most):
                 self._pick(content, starts[i : i + most], numbers[i : i + most], flat)
-        elif self._is_run and self._span > _WINDOW_NBYTES // 4:
-            for i, (start, number) in enumerate(
-                zip(starts.tolist(), numbers.tolist(), strict=True)
-            ):
-                if i and start == starts[i - 1]:
-                    flat[number] = flat[numbers[i - 1]]
+        elif self._span > (_WINDOW_NBYTES // 4 if self._is_run else source._entry.chunk_nbytes):
+            # Between the chunks of such a box may be some that nobody wants.
+            boxes = flat.view(self._dtype).reshape(len(flat), *self._counts)
+            last = (-1, -1)
+            for start, number in zip(starts.tolist(), numbers.tolist(), strict=True):
+                if start == last[0]:
+                    flat[number] = flat[last[1]]
                 else:
-                    source._read_bytes(start, start + self._span, flat[number])
+                    box, at = boxes[number, ...], start - self._skip
+                    source._fill_box(box, self._split, at, self._slices, self._dtype)
+                last = start, number
         else:
             self._fill_by_windows(starts, numbers, flat, most)
 
@@ -146,12 +142,13 @@ class _Gather:
         first, last = starts // size, (starts + (self._span - 1)) // size
         # The chunks that a place needs and none before it does: first one and how many; then
         # `ends`, how many are needed up to it. Packed without gaps, its own are the last ones.
+        n_own = last + 1 - first
         fresh = first.copy()
         np.maximum(fresh[1:], last[:-1] + 1, out=fresh[1:])
         n_fresh = last + 1 - fresh
-        ends = np.cumsum(n_fresh)
-        places = ends - (last + 1 - first)
-        room = max(_WINDOW_NBYTES // size, int((last - first).max()) + 1)
+        ends = n_fresh.cumsum()
+        places = ends - n_own
+        room = max(_WINDOW_NBYTES // size, int(n_own.max()))
         buffer = np.empty(min(room, int(ends[-1])) * size, np.uint8)
         i = have = low_before = 0
         while i < len(starts):
@@ -168,10 +165,13 @@ class _Gather:
     def _read(self, firsts: Array, counts: Array, into: Array) -> None:
         """Read runs of chunks, ascending, one after another into a buffer."""
         some = counts > 0
-        firsts, counts = firsts[some], counts[some]
+        if not some.all():
+            firsts, counts = firsts[some], counts[some]
         if not len(firsts):
             return
-        begins = np.flatnonzero(np.append(True, firsts[1:] != firsts[:-1] + counts[:-1]))
+        is_first = np.ones(len(firsts), bool)
+        np.not_equal(firsts[1:], firsts[:-1] + counts[:-1], out=is_first[1:])
+        begins = is_first.nonzero()[0]
         source = self._source
         source._file.read_chunks(
             source._index.handle,
@@ -191,16 +191,13 @@ class _Gather:
             items = content[: len(content) // nbytes * nbytes].view(wide)
             flat.view(wide)[numbers, 0] = items[offsets // nbytes]
             return
-        itemsize = self._dtype.itemsize
-        behind: Array
-        if self._is_run:
-            behind = as_strided(content, (len(content) - self._span + 1, nbytes), (1, 1))
-        else:
-            behind = as_strided(
-                content,
-                (len(content) - self._span + 1, *self._counts, itemsize),
-                (1, *self._steps, 1),
-            )
+        places = len(content) - self._span + 1
+        shape: tuple[int, ...] = (places, nbytes)
+        strides: tuple[int, ...] = (1, 1)
+        if not self._is_run:
+            shape = (places, *self._counts, self._dtype.itemsize)
+            strides = (1, *self._steps, 1)
+        behind: Array = np.ndarray(shape, np.uint8, content.data, 0, strides)
         flat[numbers] = behind[offsets].reshape(len(offsets), nbytes)
 
 
@@ -215,3 +212,7 @@ def _cuts(counts: list[int]) -> Iterator[tuple[slice | Any, ...]]:
     for i in range(counts[0]):
         for inner in _cuts(counts[1:]):
             yield (slice(i, i + 1), *inner)
+
+
+def _is_ascending(offsets: Array) -> bool:
+    return bool((offsets[1:] >= offsets[:-1]).all())

@@ -16,7 +16,7 @@ import numpy as np
 from mxio import _core
 from mxio._gather import gather
 from mxio._index import Entry, Index
-from mxio._region import Box, Points, Region, blocks, index_of, parse
+from mxio._region import Box, Points, Region, Slice, blocks, index_of, parse
 from mxio.errors import EntryError
 
 if TYPE_CHECKING:
@@ -282,6 +282,16 @@ class LazyArray:
                 result = out
         return result
 
+    def _fill_box(
+        self, out: Array, axis: int, at: int, slices: list[Slice], dtype: np.dtype[Any]
+    ) -> None:
+        """Fill `out` from the axes, as stored, `axis` and up, whose bytes begin at `at`."""
+        shape = self.shape[::-1] if self._entry.order == "F" else self.shape
+        before = (0,) * axis
+        starts = before + tuple(one.start for one in slices)
+        steps = before + tuple(one.step for one in slices)
+        _Fill(self, dtype, shape, starts, steps).run(out, axis, at)
+
     def _read_chunks(self, first: int, n: int, into: Array) -> None:
         self._file.read_chunks(
             self._index.handle, self._entry.number, [first], [n], into, self._verify, self._threads
@@ -359,8 +369,8 @@ class _Fill:
         # Bytes of one step of each axis; those of the whole array in front.
         self._rows = [dtype.itemsize * math.prod(shape[axis:]) for axis in range(len(shape) + 1)]
 
-    def run(self, out: Array) -> None:
-        self._fill(out, 0, 0)
+    def run(self, out: Array, axis: int = 0, at: int = 0) -> None:
+        self._fill(out, axis, at)
 
     def _is_run(self, counts: tuple[int, ...], axis: int) -> bool:
         """Whether the wanted items of the axes from `axis` on are one run of bytes."""

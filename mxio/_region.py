@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-__all__ = ["Box", "Points", "Region", "blocks", "index_of", "parse"]
+__all__ = ["Box", "Points", "Region", "Slice", "blocks", "index_of", "parse"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Item: TypeAlias = "int | slice | EllipsisType | Array | Sequence[Any] | None"
@@ -120,16 +120,21 @@ class Points:
             places.remove("points")
             places.insert(0, "points")
         try:
-            self._broadcast = np.broadcast_shapes(*(array.shape for array in given.values()))
+            shapes = [array.shape for array in given.values()]
+            self._broadcast = shapes[0] if len(shapes) == 1 else np.broadcast_shapes(*shapes)
         except ValueError:
-            shapes = " ".join(str(array.shape) for array in given.values())
             raise IndexError(
-                f"the arrays that index {name!r} cannot be broadcast together: {shapes}"
+                f"the arrays that index {name!r} cannot be broadcast together: "
+                + " ".join(map(str, shapes))
             ) from None
         if math.prod(self._broadcast):  # NumPy too looks at no position where there is none to read
             given = {k: _in_bounds(array, shape[k], k, name) for k, array in given.items()}
         self.points = {
-            k: np.broadcast_to(array, self._broadcast).reshape(-1).astype(np.int64, copy=False)
+            k: (
+                array if array.shape == self._broadcast else np.broadcast_to(array, self._broadcast)
+            )
+            .reshape(-1)
+            .astype(np.int64, copy=False)
             for k, array in given.items()
         }
         self._axes = places
@@ -252,14 +257,14 @@ def _positions(item: Any, shape: tuple[int, ...], axis: int, name: str) -> tuple
 
 def _in_bounds(array: Array, extent: int, axis: int, name: str) -> Array:
     """Return positions counted from the start."""
-    outside = (array < -extent) | (array >= extent)
-    if outside.any():
+    low, high = int(array.min()), int(array.max())
+    if low < -extent or high >= extent:
+        outside = array[(array < -extent) | (array >= extent)]
         raise IndexError(
-            f"index {array[outside][0]} is out of bounds for axis {axis} of {name!r} "
-            f"with size {extent}"
+            f"index {outside[0]} is out of bounds for axis {axis} of {name!r} with size {extent}"
         )
     array = array.astype(np.int64, copy=False)
-    return np.where(array < 0, array + extent, array)
+    return array if low >= 0 else np.where(array < 0, array + extent, array)
 
 
 def blocks(

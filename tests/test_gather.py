@@ -87,11 +87,10 @@ def random_index(choice: random.Random, shape: tuple[int, ...]) -> Any:
                 given.append(random_points(choice, extent, dims))
             elif kind == 4:
                 n = choice.randint(1, min(2, until - axis))
-                mask = np.array(
-                    [choice.random() < 0.4 for _ in range(math.prod(shape[axis : axis + n]))], bool
-                )
-                mask = mask.reshape(shape[axis : axis + n])
-                given.append(mask.tolist() if mask.size and choice.random() < 0.2 else mask)
+                random_bits = np.random.default_rng(choice.randrange(1 << 30))
+                mask = random_bits.random(shape[axis : axis + n]) < choice.choice([0.4, 0.01])
+                as_list = 0 < mask.size < 1000 and choice.random() < 0.2
+                given.append(mask.tolist() if as_list else mask)
                 axis += n - 1
             elif kind == 5:
                 given.append(choice.randrange(-extent, extent) if extent else 0)
@@ -142,9 +141,9 @@ def test_any_index_with_arrays_gives_what_numpy_gives(name: str, tmp_path: Path)
     right = 0
     with mxio.open(path) as reader:
         for key, array in arrays.items():
-            for _ in range(20):
+            for _ in range(12):
                 right += compare(reader[key], array, random_index(choice, array.shape))
-    assert right > 300
+    assert right > 200
 
 
 @pytest.mark.parametrize("chunk_nbytes", [1, 3, 7, 16, 50, 240])
@@ -152,7 +151,7 @@ def test_any_index_with_arrays_gives_what_numpy_gives(name: str, tmp_path: Path)
 def test_any_index_with_arrays_gives_what_numpy_gives_whatever_the_chunks(
     chunk_nbytes: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for constant in ("_WINDOW_NBYTES", "_SPAN_NBYTES", "_PLACES"):
+    for constant in ("_WINDOW_NBYTES", "_PLACES"):
         monkeypatch.setattr(f"mxio._gather.{constant}", limit)
     arrays = {
         f"{dtype} {shape} {n}": array
@@ -186,7 +185,7 @@ def test_any_index_with_arrays_gives_what_numpy_gives_in_every_format(
     for name, array in arrays.items():
         source, inner = sources[name]
         with mxio.open(source) as reader:
-            for _ in range(20):
+            for _ in range(12):
                 compare(reader[inner], array, random_index(choice, array.shape))
             index = random_index(choice, array.shape)
             out = np.zeros(compared_shape(array, index), ">f4").astype("f4")
