@@ -48,11 +48,15 @@ __all__ = [
     "cpu_pinned",
     "current_context",
     "dumps",
+    "gluon",
     "gpu",
+    "init",
+    "initializer",
     "load",
     "load_states",
     "loads",
     "model",
+    "name",
     "nd",
     "open",
     "random",
@@ -65,8 +69,12 @@ __version__ = "0.1.0"
 
 # Imported when they are used: not everyone comes from MXNet.
 _LATER = {
+    "gluon": "mxio.gluon",
+    "init": "mxio.initializer",
+    "initializer": "mxio.initializer",
     "load_states": "mxio.states",
     "model": "mxio.model",
+    "name": "mxio.name",
     "nd": "mxio.nd",
     "random": "mxio.nd.random",
 }

@@ -11,7 +11,10 @@
         ├── FormatError (ValueError)     these bytes are not a valid file
         │   └── ChecksumError            the contents changed since they were written
         ├── UnsupportedError             valid, but needs something this installation lacks
-        └── EntryError (KeyError)        no such entry, or not the expected shape or dtype
+        ├── EntryError (KeyError)        no such entry, or not the expected shape or dtype
+        │   └── ParameterError (AssertionError)        between a file and a model
+        │       └── ExtraParameterError (ValueError)   in the file, not in the model
+        └── DeferredInitializationError (RuntimeError)   a parameter without a value yet
 
     UserWarning
     └── FormatWarning                    read, but not quite as its format wants it
@@ -23,10 +26,13 @@ from __future__ import annotations
 
 __all__ = [
     "ChecksumError",
+    "DeferredInitializationError",
     "EntryError",
+    "ExtraParameterError",
     "FormatError",
     "FormatWarning",
     "MXIOError",
+    "ParameterError",
     "UnsupportedError",
 ]
 
@@ -99,6 +105,21 @@ class EntryError(MXIOError, KeyError):
     def __str__(self) -> str:
         # KeyError would print the repr of the sentence.
         return Exception.__str__(self)
+
+
+class ParameterError(EntryError, AssertionError):
+    """A file and a model do not go together: a parameter is missing, or of another shape or dtype.
+
+    It is an AssertionError too, since that is what MXNet raises and old code catches.
+    """
+
+
+class ExtraParameterError(ParameterError, ValueError):
+    """A file has a parameter that the model lacks; a ValueError too, as MXNet's is."""
+
+
+class DeferredInitializationError(MXIOError, RuntimeError):
+    """A parameter has no value yet: a shape is not known before the first forward pass."""
 
 
 # ---- words for messages: what comes from a file or a caller is escaped and never long -----

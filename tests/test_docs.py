@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import mxio
-from mxio import cli
+from mxio import cli, gluon
+from mxio.name import NameManager
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(
@@ -44,9 +45,9 @@ def test_the_examples_of_docstrings_run(
     monkeypatch.chdir(tmp_path)
     mxio.save("w.mxio", {"w": np.zeros((2, 3)), "step": 7})
     module = importlib.import_module(name)
-    result = doctest.testmod(
-        module, extraglobs={"mxio": mxio, "np": np}, optionflags=doctest.ELLIPSIS
-    )
+    names = {"mxio": mxio, "np": np, "nd": mxio.nd, "gluon": gluon, "nn": gluon.nn}
+    with NameManager():
+        result = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
     assert result.failed == 0
 
 
@@ -75,6 +76,18 @@ def test_the_lines_of_the_page_on_formats_run(
     exec(compile(block, "docs/FORMATS.md", "exec"), names)
     assert list(names["bias"]) == [0, 0]  # type: ignore[call-overload]
     assert sorted(mxio.load("net.safetensors")) == ["dense0_bias", "dense0_weight"]
+
+
+def test_the_lines_of_the_page_on_networks_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "".join(blocks(ROOT / "docs/GLUON.md", "python"))
+    with NameManager():
+        exec(compile(text, "docs/GLUON.md", "exec"), {"__name__": "docs"})
+    printed = re.sub(r"\s+", " ", capsys.readouterr().out).strip()
+    page = re.sub(r"\s+> ?|\s+", " ", (ROOT / "docs/GLUON.md").read_text(encoding="utf-8"))
+    assert printed in page
 
 
 def test_the_readme_shows_the_two_commands() -> None:

@@ -3,6 +3,12 @@
 
 The functions have the arguments and the results of MXNet 1.9.1, measured; their arrays
 are NumPy's, their files mxio's. Arrays are float32 unless something else is asked for.
+
+It is also the ``F`` of ``hybrid_forward(F, x)``: MXNet's operators for inference, in NumPy.
+Where an operator means to differ, its docstring says so. All of them take ``out=`` and
+``name=``, NumPy's arrays as well as NDArrays, and results of one item have shape ``()`` if all
+axes were taken away, where MXNet has ``(1,)``. Arguments that MXNet refuses for their dtype
+may be accepted.
 """
 
 from __future__ import annotations
@@ -20,16 +26,41 @@ from mxio import _file
 from mxio._sparse import SparseArray
 from mxio.context import Context, cpu
 from mxio.errors import UnsupportedError
-from mxio.nd import random, sparse
+from mxio.nd import (
+    _activation,
+    _convolution,
+    _layers,
+    _math,
+    _methods,  # noqa: F401
+    _reduce,
+    _select,
+    _shape,
+    contrib,
+    linalg,
+    random,
+    sparse,
+)
+from mxio.nd._activation import *  # noqa: F403
+from mxio.nd._convolution import *  # noqa: F403
+from mxio.nd._layers import *  # noqa: F403
+from mxio.nd._math import *  # noqa: F403
+from mxio.nd._operator import operator
+from mxio.nd._recurrent import RNN
+from mxio.nd._reduce import *  # noqa: F403
+from mxio.nd._select import *  # noqa: F403
+from mxio.nd._shape import *  # noqa: F403
 from mxio.nd.ndarray import NDArray, dtype_of, wrap
 
 __all__ = [
+    "RNN",
     "NDArray",
     "arange",
     "array",
     "cast_storage",
+    "contrib",
     "empty",
     "full",
+    "linalg",
     "load",
     "load_frombuffer",
     "ones",
@@ -41,6 +72,17 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+# The operators, which networks call F.
+__all__ += _activation.__all__
+__all__ += _convolution.__all__
+__all__ += _layers.__all__
+__all__ += _math.__all__
+__all__ += _reduce.__all__
+__all__ += _select.__all__
+__all__ += _shape.__all__
+__all__ += ["linalg_gemm", "linalg_gemm2"]
+
+linalg_gemm, linalg_gemm2 = linalg.gemm, linalg.gemm2
 
 Shape = int | Sequence[int]
 Ctx = Context | str | None
@@ -187,14 +229,16 @@ def full(shape: Shape, val: Any, ctx: Ctx = None, dtype: Any = "float32") -> NDA
     return wrap(np.full(shape, val, dtype_of(dtype)), ctx)
 
 
-def zeros_like(data: NDArray) -> NDArray:
+@operator
+def zeros_like(data: Any) -> Any:
     """Return zeros of the shape, dtype and context of `data`."""
-    return np.zeros_like(data).view(NDArray)
+    return np.zeros_like(data)
 
 
-def ones_like(data: NDArray) -> NDArray:
+@operator
+def ones_like(data: Any) -> Any:
     """Return ones of the shape, dtype and context of `data`."""
-    return np.ones_like(data).view(NDArray)
+    return np.ones_like(data)
 
 
 def arange(
@@ -222,7 +266,7 @@ def arange(
     if stop is None:
         start, stop = 0, start
     dtype = dtype_of(dtype)
-    count = max(0, math.ceil((stop - start) / step))
+    count = math.ceil((stop - start) / step)
     # In the dtype itself, as MXNet computes, so that float32 values are the same.
     kind = np.promote_types(dtype, np.float32).type if dtype.kind in "fV" else dtype.type
     values = np.arange(count).astype(kind) * kind(step) + kind(start)

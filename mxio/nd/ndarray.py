@@ -8,9 +8,10 @@ without dimensions here, because programs written for MXNet say ``x.sum().asscal
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -18,7 +19,9 @@ from mxio import _dtype
 from mxio.context import Context, cpu, current_context
 from mxio.errors import UnsupportedError
 
-__all__ = ["SPARSE", "NDArray", "dtype_of", "wrap"]
+__all__ = ["SPARSE", "Ctx", "NDArray", "dtype_of", "special_shape", "wrap"]
+
+Ctx: TypeAlias = "Context | str | None"
 
 # Storage type → what makes a sparse array of a dense one: from nd.sparse, which stands above.
 SPARSE: dict[str, Callable[..., Any]] = {}
@@ -31,6 +34,12 @@ class NDArray(np.ndarray[Any, np.dtype[Any]]):
     ``a.view(NDArray)`` the way back. ``dtype`` is a ``numpy.dtype``, comparisons are of
     dtype bool, and ``x[0]`` of a vector and ``x.sum()`` have shape ``()``, where
     MXNet 1.9.1 has a NumPy scalar type, the dtype of the operands, and shape ``(1,)``.
+
+    Methods that both have take either's arguments and do what MXNet's do, but for dtypes:
+    ``x.mean()`` of integers is floating point and ``x.argmax()`` an integer, as in NumPy
+    (``nd.mean`` and ``nd.argmax`` have MXNet's dtypes). ``x.flatten()`` keeps the first axis,
+    ``x.sort()`` returns a copy and ``x.take(i)`` clips; ``np.sort(x)`` and all other functions
+    of NumPy do what they do to its own arrays, and return NDArrays.
 
     Examples
     --------
@@ -48,6 +57,42 @@ class NDArray(np.ndarray[Any, np.dtype[Any]]):
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         return super().__array_wrap__(array, context, False)
+
+    def __array_function__(
+        self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
+    ) -> Any:
+        """Call a function of NumPy with plain arrays: some call methods that differ here."""
+        if not all(issubclass(kind, np.ndarray) for kind in types):
+            return NotImplemented
+        given: dict[int, NDArray] = {}
+
+        def plain(item: Any) -> Any:
+            if isinstance(item, NDArray):
+                array = np.asarray(item)
+                given[id(array)] = item
+                kept.append(array)
+                return array
+            if type(item) in (list, tuple):
+                return type(item)(map(plain, item))
+            return item
+
+        def dressed(item: Any) -> Any:
+            if isinstance(item, (np.ndarray, np.generic)):
+                # What was given as out= comes back as the array that it was.
+                known = given.get(id(item))
+                return known if known is not None else self._dressed(item)
+            if isinstance(item, tuple) and hasattr(item, "_make"):
+                return item._make(map(dressed, item))
+            return type(item)(map(dressed, item)) if type(item) in (list, tuple) else item
+
+        kept: list[Any] = []
+        args = plain(tuple(args))
+        kwargs = {key: plain(item) for key, item in kwargs.items()}
+        return dressed(func(*args, **kwargs))
+
+    def _dressed(self, item: Any) -> Any:
+        """Return what NumPy made of this array as an NDArray of its context."""
+        return wrap(np.asarray(item), self._ctx)
 
     def __getitem__(self, key: Any) -> Any:
         item = super().__getitem__(key)
@@ -133,23 +178,51 @@ class NDArray(np.ndarray[Any, np.dtype[Any]]):
         np.copyto(other, self, casting="unsafe")
         return other
 
+    as_in_ctx = as_in_context
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return a copy of another dtype; ``copy=False`` returns this array if it has it."""
+        return super().astype(dtype_of(dtype), *args, **kwargs)
+
+    def detach(self) -> NDArray:
+        """Return this array once more, on the same memory."""
+        return self[...]  # type: ignore[no-any-return]
+
+    def flatten(self, order: Any = None, inplace: bool = False) -> Any:
+        """Return a copy as a matrix: the first axis stays, the others become one.
+
+        With an `order`, a copy as a vector, as NumPy's; `ravel` is that without the copy.
+        """
+        if order is not None:
+            return super().flatten(order)
+        if self.ndim == 0:
+            raise ValueError("flatten needs an array of one dimension or more")
+        rest = math.prod(self.shape[1:])
+        return self.copy(order="C").reshape(len(self), rest)
+
     def reshape(self, *shape: Any, **kwargs: Any) -> Any:
-        """Reshape as NumPy does; 0 keeps the dimension that stands there, as in MXNet.
+        """Return the items in another shape, if possible in the same memory.
+
+        Parameters
+        ----------
+        *shape : int, or one sequence of int
+            Besides sizes: 0 keeps the dimension that stands there, -1 is what is left over, -2
+            keeps all that follow, -3 makes one of two, and -4 two of one, which are the next
+            two numbers, one of which may be -1. In an array without items 0 is a size.
+        reverse : bool, default False
+            Whether both shapes are read from the end.
+        **kwargs
+            NumPy's ``order`` and ``copy``.
 
         Raises
         ------
         ValueError
-            For MXNet's codes below -1, which NumPy would take for -1.
+            If the shape does not fit.
         """
         given = shape[0] if len(shape) == 1 else shape or kwargs.pop("shape", ())
-        dims = [int(dim) for dim in (given if isinstance(given, (tuple, list)) else (given,))]
-        if min(dims, default=0) < -1:
-            raise ValueError(f"reshape{tuple(dims)}: codes below -1 are not known; give the dims")
-        if self.size:
-            dims = [
-                self.shape[i] if dim == 0 and i < self.ndim else dim for i, dim in enumerate(dims)
-            ]
-        return super().reshape(dims, **kwargs)
+        dims = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+        reverse = kwargs.pop("reverse", False)
+        return super().reshape(special_shape(self.shape, dims, reverse), **kwargs)
 
     def tostype(self, stype: str) -> Any:
         """Return a copy as a sparse array, or as it is.
@@ -171,6 +244,66 @@ class NDArray(np.ndarray[Any, np.dtype[Any]]):
 
     def wait_to_read(self) -> None:
         """Do nothing: the values are always there."""
+
+    if TYPE_CHECKING:  # the methods that mxio.nd._methods adds
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+def special_shape(
+    shape: tuple[int, ...], codes: Sequence[Any], reverse: bool = False
+) -> tuple[int, ...]:
+    """Return the shape that MXNet's codes make of a shape; see `NDArray.reshape`."""
+    dims = [operator.index(code) for code in codes]
+    if math.prod(shape) == 0 and min(dims, default=0) >= 0:
+        return tuple(dims)
+    old = [*shape[::-1]] if reverse else [*shape]
+    if reverse:
+        dims.reverse()
+    told = f"cannot reshape {shape} by {tuple(codes)}"
+    new: list[int] = []
+    at = 0  # the dimension that stands where the next code does
+    rest = iter(dims)
+    for code in rest:
+        step = 2 if code == -3 else 1
+        if code in (0, -3, -4) and at + step > len(old):
+            raise ValueError(f"{told}: no dimension is left for {code}")
+        if code == 0:
+            new.append(old[at])
+        elif code == -2:
+            new += old[at:]
+            step = len(old) - at
+        elif code == -3:
+            new.append(old[at] * old[at + 1])
+        elif code == -4:
+            new += _split_in_two(old[at], next(rest, None), next(rest, None), told)
+        elif code >= -1:
+            new.append(code)
+        else:
+            raise ValueError(f"{told}: there is no code {code}")
+        at += step
+    if new.count(-1) > 1:
+        raise ValueError(f"{told}: only one dimension can be -1")
+    if -1 in new:
+        # What is left over of the dimensions that are not 0, if as many of them are.
+        known = math.prod(dim for dim in new if dim > 0)
+        zeros = shape.count(0) > new.count(0)
+        new[new.index(-1)] = 0 if zeros else math.prod(filter(None, shape)) // known
+    if math.prod(new) != math.prod(shape):
+        raise ValueError(f"{told}: that is not the same number of items")
+    return tuple(new[::-1] if reverse else new)
+
+
+def _split_in_two(dim: int, first: int | None, second: int | None, told: str) -> list[int]:
+    if first is None or second is None or (first == second == -1):
+        raise ValueError(f"{told}: -4 needs two numbers behind it, one of which may be -1")
+    if first == -1:
+        first = dim // second if second else 0
+    elif second == -1:
+        second = dim // first if first else 0
+    if first * second != dim:
+        raise ValueError(f"{told}: {dim} is not {first} x {second}")
+    return [first, second]
 
 
 def wrap(array: np.ndarray[Any, np.dtype[Any]], ctx: Context | str | None = None) -> NDArray:
@@ -199,19 +332,3 @@ def dtype_of(dtype: Any) -> np.dtype[Any]:
 def _restore(cls: type[NDArray], array: np.ndarray[Any, Any], ctx: Context) -> NDArray:
     """Unpickle."""
     return wrap(array, ctx).view(cls)
-
-
-def _without_scalars(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a method of ``numpy.ndarray`` return arrays only."""
-
-    @wraps(method)
-    def call(self: NDArray, *args: Any, **kwargs: Any) -> Any:
-        result = method(self, *args, **kwargs)
-        return wrap(np.asarray(result), self._ctx) if isinstance(result, np.generic) else result
-
-    return call
-
-
-# These do not pass through __array_wrap__, at least for some dtype or shape.
-for _name in ("argmax", "argmin", "dot", "mean", "round", "std", "take", "trace", "var"):
-    setattr(NDArray, _name, _without_scalars(getattr(np.ndarray, _name)))

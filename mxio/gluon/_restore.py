@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a file into the places of a model, all of them or none.
+
+In this order: the names are matched (`_names`), every shape and dtype is compared, whole;
+what will be filled in place has its checksums compared; arrays for places that have no memory
+yet are read; and only then the first place changes. So whatever a file is, the model is
+complete, or as it was.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+
+import numpy as np
+
+from mxio import _host, _tree
+from mxio._lazy import LazyArray
+from mxio._reader import Reader
+from mxio._sparse import SparseArray
+from mxio.context import Context, cpu
+from mxio.errors import (
+    ExtraParameterError,
+    ParameterError,
+    clip,
+    described,
+    quote,
+)
+from mxio.gluon._names import Match, Model, Older, Rename, Select, hint, match, renamed
+from mxio.nd.ndarray import dtype_of
+
+__all__ = ["Model", "Older", "Rename", "Select", "Slot", "restore"]
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+Shape: TypeAlias = tuple[int, ...]
+
+_SOURCES = ("current", "saved")
+_NAMED_AT_MOST = 4
+
+
+class Slot(Protocol):
+    """A place for one array of a file, such as a parameter.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    """
+
+    name: str
+
+    def _state(self) -> tuple[Shape | None, Any, list[Array] | None]:
+        """Return the shape, 0 where it is unknown, the dtype, and what is filled in place.
+
+        That is several arrays where there are copies; None: a new array is adopted.
+        """
+
+    def _refusal(self, contexts: list[Context]) -> str | None:
+        """Return why the place takes nothing on these contexts."""
+
+    def _adopt(self, array: Array, contexts: list[Context], is_other: bool) -> None:
+        """Take over a new array; `is_other` says that the dtype is another one."""
+
+
+# ---- what is given ---------------------------------------------------------------------------
+
+
+class _Given:
+    """The arrays that are given, by name: numbers of entries in a file, and arrays in memory."""
+
+    def __init__(self, what: str, reader: Reader | None, arrays: dict[str, Any]) -> None:
+        self.what = what  # for messages
+        self.arrays = arrays
+        self._reader = reader
+
+    def _numbers(self, names: Sequence[str]) -> list[int] | None:
+        """Return the numbers of entries, if that is what all names have."""
+        given = [self.arrays[name] for name in names]
+        return given if self._reader is not None and set(map(type, given)) <= {int} else None
+
+    @classmethod
+    def of_file(cls, reader: Reader) -> _Given:
+        index = reader.index
+        what = f"file {quote(os.fspath(reader._file.name))}"
+        if index.structure == b'"dict"':
+            return cls(what, reader, dict(zip(index.names(), range(len(index)), strict=True)))
+        lazy = [reader[name] for name in index.names()]
+        arrays: dict[str, Any] = {}
+        tree = _tree.unflatten(index.structure, index.names(), lazy)
+        if isinstance(tree, dict) or tree in ([], ()):
+            _flatten(tree, "", arrays, what)
+        else:
+            kind = type(tree).__name__ if isinstance(tree, (list, tuple)) else "array"
+            count = f" of {len(tree)}" if isinstance(tree, (list, tuple)) else ""
+            raise ParameterError(
+                f"{what} holds {'an' if kind == 'array' else 'a'} {kind}{count}, without the names "
+                "that tell which parameter is which; read it by mxio.load(...), and give it names "
+                "to load_dict({name: array, ...})"
+            )
+        return cls(what, reader, arrays)
+
+    @classmethod
+    def of_mapping(cls, arrays: Mapping[str, Any]) -> _Given:
+        flat: dict[str, Any] = {}
+        _flatten(dict(arrays), "", flat, "the dict")
+        return cls("the dict", None, flat)
+
+    def signatures(self, names: Sequence[str]) -> list[tuple[Shape, np.dtype[Any]]]:
+        """Return shapes and dtypes; raise where there is no array."""
+        numbers = self._numbers(names)
+        if numbers is not None:
+            return cast(Reader, self._reader).index.signatures(numbers)
+        found: list[tuple[Shape, np.dtype[Any]]] = []
+        for name in names:
+            item = self.arrays[name]
+            if item is None:
+                raise ParameterError(
+                    f"Parameter {quote(name)} in {self.what} has no value: it was saved before it "
+                    "was initialized. Leave it out by select=... and allow_missing=True."
+                )
+            if isinstance(item, _Plain):
+                raise ParameterError(
+                    f"{quote(name)} in {self.what} is {described(item.value)}, not an array"
+                )
+            if type(item) is int:
+                found += cast(Reader, self._reader).index.signatures([item])
+            else:
+                found.append((tuple(item.shape), item.dtype))
+        return found
+
+    def check(self, names: Iterable[str]) -> None:
+        """Compare the checksums of arrays that are going to be read in place."""
+        numbers = [item for item in map(self.arrays.get, names) if type(item) is int]
+        if self._reader is not None and numbers:
+            self._reader._check(numbers)
+
+    def read(self, names: Sequence[str]) -> list[Array]:
+        """Return whole arrays, each in memory that nobody else has."""
+        numbers = self._numbers(names)
+        if numbers is not None:
+            return _apart(cast(Reader, self._reader), numbers)
+        given = [self.arrays[name] for name in names]
+        numbers = [item for item in given if type(item) is int]
+        read = iter(_apart(cast(Reader, self._reader), numbers) if numbers else ())
+        return [next(read) if type(item) is int else _dense(item) for item in given]
+
+    def fill(self, names: Sequence[str], into: Sequence[Array], cast: bool) -> None:
+        """Fill arrays in place, converting."""
+        numbers, arrays = [], []
+        for name, array in zip(names, into, strict=True):
+            item = self.arrays[name]
+            if type(item) is int:
+                numbers.append(item)
+                arrays.append(array)
+            else:
+                np.copyto(array, _dense(item), casting="unsafe")
+        if numbers:
+            assert self._reader is not None
+            self._reader._fill(numbers, arrays, cast)
+
+
+def _apart(reader: Reader, numbers: list[int]) -> list[Array]:
+    """Read entries; of two names of one array, the second as a copy.
+
+    What is one in a file is one in a model only where the model says so.
+    """
+    arrays = reader._copy(numbers)
+    firsts = [first for *_, first in reader.index.handle.entries(numbers)]
+    if len(set(firsts)) < len(firsts):
+        seen: set[int] = set()
+        for at, first in enumerate(firsts):
+            if first in seen:
+                arrays[at] = arrays[at].copy(order="K")
+            seen.add(first)
+    return arrays
+
+
+def _flatten(node: Any, path: str, into: dict[str, Any], what: str) -> None:
+    """Collect the arrays of nested containers by their path, joined by dots as in Gluon."""
+    if isinstance(node, (dict, list, tuple)):
+        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, item in pairs:
+            _flatten(item, f"{path}.{key}" if path else str(key), into, what)
+        return
+    if path in into:
+        raise ParameterError(f"{what} has {quote(path)} twice, once in nested containers")
+    if isinstance(node, LazyArray):
+        into[path] = node._entry.number
+    elif isinstance(node, SparseArray) or node is None:
+        into[path] = node
+    elif _host.is_arraylike(node) or _host.to_sparse(node) is not None:
+        into[path] = _host.to_sparse(node) or _array(node, path)
+    else:
+        into[path] = _Plain(node)
+
+
+class _Plain:
+    """A plain value where a parameter is expected: an epoch, a learning rate."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+def _array(item: Any, name: str) -> Array:
+    host, dtype = _host.to_host(item, name)
+    found = dtype_of(dtype)
+    return host if host.dtype == found else host.view(found)
+
+
+def _dense(item: Any) -> Array:
+    if isinstance(item, SparseArray):
+        read = {name: np.asarray(part) for name, part in item.parts.items()}
+        return SparseArray(item.stype, item.shape, **read).toarray()
+    return np.array(item, order="C", subok=False)
+
+
+# ---- all or nothing --------------------------------------------------------------------------
+
+
+def restore(
+    source: Any,
+    model: Model,
+    *,
+    contexts: list[Context] | None = None,
+    allow_missing: bool = False,
+    ignore_extra: bool = False,
+    cast_dtype: bool = False,
+    dtype_source: str = "current",
+    select: Select = None,
+    rename: Rename = None,
+    verify: bool | None = None,
+    threads: int | None = None,
+    encoding: str | None = None,
+) -> None:
+    """Bring what a file or a mapping holds into a model; see ``Block.load_parameters``."""
+    if dtype_source not in _SOURCES:
+        raise ParameterError(f"dtype_source is 'current' or 'saved', not {dtype_source!r}")
+    saved = cast_dtype and dtype_source == "saved"
+    rules = _Rules(allow_missing, ignore_extra, cast_dtype, saved, select, rename, contexts)
+    # A network of many parameters is many objects, which the collector of garbage would look
+    # through again and again while as many more are made, none of them garbage.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        if isinstance(source, Reader):
+            _restore(_Given.of_file(source), model, rules)
+        elif isinstance(source, Mapping):
+            _restore(_Given.of_mapping(source), model, rules)
+        else:
+            with Reader(source, verify=verify, threads=threads, encoding=encoding) as reader:
+                _restore(_Given.of_file(reader), model, rules)
+    finally:
+        if collects:
+            gc.enable()
+
+
+class _Rules(NamedTuple):
+    """What the caller allows, and wants."""
+
+    allow_missing: bool
+    ignore_extra: bool
+    cast_dtype: bool
+    takes_saved: bool
+    select: Select
+    rename: Rename
+    contexts: list[Context] | None
+
+
+def _restore(given: _Given, model: Model, rules: _Rules) -> None:
+    renamings = renamed(list(given.arrays), rules.rename)
+    found = match(list(renamings.values()), model, rules.select)
+    if found.extra and _unpack(given, model, renamings):
+        found = match(list(renamings.values()), model, rules.select)
+    names = found.names
+    if rules.select is not None and not names and not found.extra and not found.missing:
+        raise ParameterError(
+            f"select={rules.select!r} selects nothing, in the model and in {given.what}, which "
+            f"contains parameters: {_some(list(given.arrays))}"
+        )
+    _check_complete(given, rules, model, found)
+    if rules.rename is not None:
+        olds = {new: old for old, new in renamings.items()}
+        names = [olds[name] for name in names]
+    work = _decided(given, rules, names, found.slots)
+
+    given.check([name for name, *_ in work.fill])
+    arrays = given.read([name for name, _, _ in work.adopt])
+    converted = [np.empty(shape, dtype) for _, _, shape, dtype in work.convert]
+    given.fill([name for name, *_ in work.convert], converted, True)
+
+    # From here on nothing is left that depends on what the file holds.
+    filled = [(name, array) for name, _, memory in work.fill for array in memory]
+    given.fill([name for name, _ in filled], [array for _, array in filled], rules.cast_dtype)
+    contexts = rules.contexts or [cpu()]
+    for (_, slot, is_other), array in zip(work.adopt, arrays, strict=True):
+        slot._adopt(array, contexts, is_other)
+    for (_, slot, *_), array in zip(work.convert, converted, strict=True):
+        slot._adopt(array, contexts, False)
+
+
+class _Work(NamedTuple):
+    """What is to be done with the array of each name.
+
+    Attributes
+    ----------
+    adopt : list of (str, Slot, bool)
+        Read, and given to a place; whether the place's dtype changes.
+    convert : list of (str, Slot, shape, dtype)
+        Read in another dtype, and given to a place.
+    fill : list of (str, Slot, list of array)
+        Read into memory that is there.
+    """
+
+    adopt: list[tuple[str, Any, bool]]
+    convert: list[tuple[str, Any, Shape, np.dtype[Any]]]
+    fill: list[tuple[str, Any, list[Array]]]
+
+
+def _decided(given: _Given, rules: _Rules, names: list[str], slots: list[Any]) -> _Work:
+    """Compare shapes and dtypes, and say what is to be done with each array."""
+    adopt, convert, fill = work = _Work([], [], [])
+    if rules.contexts is not None:
+        for slot in slots:
+            refusal = slot._refusal(rules.contexts)
+            if refusal is not None:
+                raise ParameterError(f"{refusal}; nothing was loaded")
+    own: Any = None
+    wanted = dtype_of(own)
+    for name, slot, (shape, dtype) in zip(names, slots, given.signatures(names), strict=True):
+        known, kept, memory = slot._state()
+        if known != shape and not _fits(known, shape):
+            clause = f"shape incompatible expected {known} vs saved {shape}"
+            raise _mismatch(given, name, slot, clause)
+        if kept is not own:
+            own, wanted = kept, dtype_of(kept)
+        if wanted is dtype or wanted == dtype:
+            if memory is None:
+                adopt.append((name, slot, False))
+            else:
+                fill.append((name, slot, memory))
+        elif not rules.cast_dtype:
+            raise _mismatch(
+                given,
+                name,
+                slot,
+                f"dtype incompatible expected {wanted} vs saved {dtype}. Set cast_dtype=True to "
+                "cast the dtype of saved params",
+            )
+        elif rules.takes_saved:
+            adopt.append((name, slot, True))
+        elif memory is None:
+            convert.append((name, slot, shape, wanted))
+        else:
+            fill.append((name, slot, memory))
+    if len(set(map(id, slots))) < len(slots):
+        # Where a place has several names, the last one in the file is its value, as in MXNet.
+        last = {id(slot): name for name, slot in zip(names, slots, strict=True)}
+        for items in work:
+            items[:] = [item for item in items if last[id(item[1])] == item[0]]  # type: ignore[index]
+    return work
+
+
+def _unpack(given: _Given, model: Model, names: dict[str, str]) -> bool:
+    """Cut up arrays that hold several parameters; say whether there were such."""
+    packed = {} if model.exact else model.older().packed
+    found = False
+    for old, new in list(names.items()) if packed else ():
+        unpack = packed.get(new)
+        if unpack is None:
+            continue
+        (array,) = given.read([old])
+        try:
+            parts = unpack(array)
+        except ValueError as error:
+            raise ParameterError(f"{quote(old)} in {given.what}: {error}") from None
+        del names[old], given.arrays[old]
+        given.arrays.update(parts)
+        names.update(zip(parts, parts, strict=True))
+        found = True
+    return found
+
+
+def _fits(known: Shape | None, shape: Shape) -> bool:
+    if known is None:
+        return True
+    if len(known) != len(shape):
+        return False
+    return all([a in (0, b) for a, b in zip(known, shape, strict=True)])
+
+
+# ---- what may be wrong, in words -------------------------------------------------------------
+
+
+def _check_complete(given: _Given, rules: _Rules, model: Model, found: Match) -> None:
+    held = _some(list(given.arrays)) if given.arrays else "no arrays"
+    if found.missing and not rules.allow_missing:
+        missing = [name for name, _ in found.missing]
+        extra = found.extra
+        close = hint(missing[0], extra)
+        raise ParameterError(
+            f"{_subject(missing)} missing in {given.what}, which contains "
+            f"parameters: {held}{close or '.'} Set allow_missing=True to ignore missing "
+            f"parameters{_naming(list(given.arrays), missing)}"
+        )
+    if found.extra and not rules.ignore_extra:
+        plain = next((n for n in found.extra if isinstance(given.arrays.get(n), _Plain)), None)
+        if plain is not None:
+            value = given.arrays[plain].value
+            raise ExtraParameterError(
+                f"{quote(plain)} in {given.what} is {described(value)}, no array. Set "
+                "ignore_extra=True to ignore it, or load the file by mxio.load."
+            )
+        own = list(model.structure or model.full())
+        close = hint(found.extra[0], own)
+        raise ExtraParameterError(
+            f"{_subject(found.extra)} not present in the model, though in {given.what}: the model "
+            f"has {_some(own) if own else 'no parameters'}{close or '.'} Set ignore_extra=True to "
+            "ignore, or select=... to load a part."
+        )
+
+
+def _mismatch(given: _Given, name: str, slot: Any, clause: str) -> ParameterError:
+    where = f"{quote(name)} in {given.what}"
+    return ParameterError(f"Failed loading Parameter '{clip(slot.name)}' from {where}: {clause}.")
+
+
+def _naming(held: list[str], missing: list[str]) -> str:
+    """Return what else may be the matter where no name of a file fits."""
+    dotted = any("." in name for name in held)
+    if held and not dotted and any("." in name for name in missing):
+        return (
+            ". (The file has full names, as ParameterDict.save, save_params and export of MXNet "
+            "write them; this network's own are another network's.)"
+        )
+    return "."
+
+
+def _subject(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"Parameter {quote(names[0])} is"
+    return f"{len(names)} Parameters, {_some(names)}, are"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(map(quote, names[:_NAMED_AT_MOST]))
+    return f"{shown}, … ({len(names)} in all)" if len(names) > _NAMED_AT_MOST else shown

@@ -1,0 +1,760 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters: named arrays of a network, whose shapes and values may come later.
+
+A dimension of 0 in a shape is one that is not known yet. It is filled by the first forward
+pass, or by a file. Names, defaults and printed forms are those of MXNet 1.9.1, measured.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from mxio import _file, initializer
+from mxio.context import Context, current_context
+from mxio.errors import DeferredInitializationError, ParameterError
+from mxio.gluon import _restore, architecture
+from mxio.nd.ndarray import NDArray, dtype_of, wrap
+
+__all__ = ["Constant", "Ctx", "Parameter", "ParameterDict", "context_list"]
+
+Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+Ctx = Context | Sequence[Context] | None
+
+_STYPES = ("default", "row_sparse", "csr")
+_GRAD_REQS = ("write", "add", "null")
+
+
+class Parameter:
+    """A named array that a block learns.
+
+    Parameters
+    ----------
+    name : str
+    grad_req : {'write', 'add', 'null'}
+        ``'null'``: not learned, such as a running mean. mxio computes no gradients.
+    shape : int or tuple of int, optional
+        0 (or -1) is a dimension that is not known yet.
+    dtype : dtype, default float32
+    lr_mult, wd_mult : float
+        Kept for training code.
+    init : Initializer or str, optional
+        Of its own, before the one given to `initialize`.
+    allow_deferred_init : bool
+        Whether `initialize` may come before the shape is known.
+    differentiable : bool
+        False is the same as ``grad_req='null'``.
+    stype, grad_stype : {'default', 'row_sparse', 'csr'}
+        Kept for training code; values are dense.
+
+    Examples
+    --------
+    >>> w = Parameter('w', shape=(2, 3))
+    >>> w.initialize()
+    >>> w.data().shape
+    (2, 3)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        grad_req: str = "write",
+        shape: int | Sequence[int] | None = None,
+        dtype: Any = np.float32,
+        lr_mult: float = 1.0,
+        wd_mult: float = 1.0,
+        init: Any = None,
+        allow_deferred_init: bool = False,
+        differentiable: bool = True,
+        stype: str = "default",
+        grad_stype: str = "default",
+    ) -> None:
+        for word, given in (("stype", stype), ("grad_stype", grad_stype)):
+            if given not in _STYPES:
+                raise ParameterError(
+                    f"{word} for Parameter '{name}' must be one of 'default', 'row_sparse', "
+                    f"or 'csr', but got '{given}'"
+                )
+        architecture.spend()
+        self.name = name
+        self.init = init
+        self.lr_mult = lr_mult
+        self.wd_mult = wd_mult
+        self._dtype = dtype
+        self._shape = _plain_shape(shape)
+        self._allow_deferred_init = allow_deferred_init
+        self._differentiable = differentiable
+        self._stype = stype
+        self._grad_stype = grad_stype
+        # The values, one array per context; what `data` returns is made when it is asked for.
+        self._arrays: list[Array] | None = None
+        self._views: list[NDArray] | None = None
+        self._grads: list[NDArray] | None = None
+        self._contexts: list[Context] = []
+        # A shape that a file may have instead: the array is then replaced.
+        self._may_become: Shape | None = None
+        # Given to `initialize` before the shape was known: its initializer, and everyone's.
+        self._deferred: tuple[Any, Any] | None = None
+        self.grad_req = grad_req
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {self.name} (shape={self.shape}, dtype={self.dtype})"
+
+    # ---- what it is ----
+
+    @property
+    def shape(self) -> Shape | None:
+        """The shape, 0 where a dimension is unknown; None if nothing is known."""
+        return self._shape
+
+    @shape.setter
+    def shape(self, new: int | Sequence[int]) -> None:
+        self._shape = self._refined(_plain_shape(new))
+
+    def _refined(self, new: Shape | None) -> Shape | None:
+        """Return the shape with unknown dimensions filled; known ones must not change."""
+        known = self._shape
+        if known is None or new is None or _fits(known, new):
+            return new if new is not None else known
+        raise ParameterError(
+            f"Expected shape {new} is incompatible with given shape {known} of Parameter "
+            f"'{self.name}'."
+        )
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype, as it was given."""
+        return self._dtype
+
+    @dtype.setter
+    def dtype(self, new: Any) -> None:
+        self.cast(new)
+
+    @property
+    def stype(self) -> str:
+        """The storage type, a label: values are dense."""
+        return self._stype
+
+    @property
+    def grad_stype(self) -> str:
+        """The storage type of gradients, a label."""
+        return self._grad_stype
+
+    @property
+    def grad_req(self) -> str:
+        """Whether and how a gradient would be kept: ``'write'``, ``'add'`` or ``'null'``."""
+        return self._grad_req
+
+    @grad_req.setter
+    def grad_req(self, req: str) -> None:
+        if req not in _GRAD_REQS:
+            raise ParameterError(
+                f"grad_req must be one of 'write', 'add', or 'null', but got '{req}'"
+            )
+        self._grad_req = req if self._differentiable else "null"
+        self._grads = None
+
+    # ---- its values ----
+
+    def initialize(
+        self,
+        init: Any = None,
+        ctx: Ctx = None,
+        default_init: Any = None,
+        force_reinit: bool = False,
+    ) -> None:
+        """Give the parameter a value, now or as soon as its shape is known.
+
+        Parameters
+        ----------
+        init : Initializer or str, optional
+            None: the parameter's own, else `default_init`.
+        ctx : Context or list of Context, optional
+            Labels: one array is kept for each.
+        default_init : Initializer or str, optional
+            None is ``Uniform(0.07)``.
+        force_reinit : bool
+            Whether to replace the value of an initialized parameter; else that warns.
+
+        Raises
+        ------
+        ValueError
+            The shape is not known, and deferred initialization not allowed.
+        """
+        if self._arrays is not None and not force_reinit:
+            warnings.warn(
+                f"Parameter '{self.name}' is already initialized, ignoring. Set "
+                "force_reinit=True to re-initialize.",
+                stacklevel=2,
+            )
+            return
+        default = initializer.create("uniform" if default_init is None else default_init)
+        init = self.init if init is None else init
+        init = default if init is None else initializer.create(init)
+        if not _is_known(self._shape) and not self._allow_deferred_init:
+            raise ValueError(
+                f"Cannot initialize Parameter '{self.name}' because it has invalid shape: "
+                f"{self._shape}."
+            )
+        self._contexts = context_list(ctx)
+        self._arrays = self._views = self._grads = None
+        self._deferred = init, default
+        if _is_known(self._shape):
+            self._finish()
+
+    def _finish(self) -> None:
+        """Make the value that `initialize` put off."""
+        assert self._shape is not None
+        assert self._deferred is not None
+        init, default = self._deferred
+        array = np.empty(self._shape, dtype_of(self._dtype))
+        # `default` is asked, since it may tell parameters apart by name (Mixed, Load); the
+        # parameter's own initializer wins.
+        default(initializer.InitDesc(self.name, {"__init__": init}), wrap(array, self._contexts[0]))
+        self._take(array)
+
+    def _finish_if_known(self) -> bool:
+        """Initialize a deferred parameter whose shape has become known; say whether it is."""
+        if self._arrays is None and self._deferred is not None and _is_known(self._shape):
+            self._finish()
+        return self._arrays is not None
+
+    def _finish_with_shape(self, shape: Sequence[int]) -> NDArray:
+        """Fill unknown dimensions, initialize, and return the value: for an operator."""
+        self.shape = tuple(shape)
+        self._finish()
+        return self.data()
+
+    def _take(self, array: Array) -> None:
+        """Make an array, which nobody else writes to, the value."""
+        self._arrays = [array]
+        if len(self._contexts) > 1:
+            self._arrays += [array.copy() for _ in self._contexts[1:]]
+        self._views = self._grads = self._deferred = None
+        self._shape = array.shape
+
+    @property
+    def _is_deferred(self) -> bool:
+        return self._deferred is not None
+
+    def _check_initialized(self) -> None:
+        if self._arrays is not None:
+            return
+        if self._deferred is not None:
+            raise DeferredInitializationError(
+                f"Parameter '{self.name}' has not been initialized yet because initialization "
+                "was deferred: its shape "
+                f"{self._shape} becomes known in the first forward pass. Pass one batch of data "
+                "through the network before accessing it, load a file, or give in_units, "
+                "in_channels and the like to the layers."
+            )
+        raise RuntimeError(
+            f"Parameter '{self.name}' has not been initialized. Call initialize() or "
+            "load_parameters(...) on the network first; for collections use "
+            "Block.collect_params(), since Block.params lacks the parameters of child blocks."
+        )
+
+    def data(self, ctx: Context | None = None) -> NDArray:
+        """Return the value, on one of its contexts: the memory itself, not a copy.
+
+        Raises
+        ------
+        DeferredInitializationError
+            The shape is not known yet.
+        RuntimeError
+            It was not initialized, or not on that context.
+        """
+        return self._on(ctx, self.list_data())
+
+    def list_data(self) -> list[NDArray]:
+        """Return the value on each context, in their order."""
+        if self._views is None:
+            self._check_initialized()
+            assert self._arrays is not None
+            self._views = [
+                wrap(array, ctx) for array, ctx in zip(self._arrays, self._contexts, strict=True)
+            ]
+        return self._views
+
+    def grad(self, ctx: Context | None = None) -> NDArray:
+        """Return the gradient's array: zeros, unless you write to it.
+
+        Raises
+        ------
+        RuntimeError
+            As `data`, or because grad_req is 'null'.
+        """
+        return self._on(ctx, self.list_grad())
+
+    def list_grad(self) -> list[NDArray]:
+        """Return the gradient's array on each context."""
+        self._check_initialized()
+        if self._grad_req == "null":
+            raise RuntimeError(
+                f"Cannot get gradient array for Parameter '{self.name}' because grad_req='null'"
+            )
+        if self._grads is None:
+            self._grads = [wrap(np.zeros_like(np.asarray(x)), x.context) for x in self.list_data()]
+        return self._grads
+
+    def zero_grad(self) -> None:
+        """Set the gradient to zero."""
+        for grad in self._grads or ():
+            grad[...] = 0
+
+    def _on(self, ctx: Context | None, arrays: list[NDArray]) -> NDArray:
+        if ctx is None:
+            current = current_context()
+            ctx = current if current in self._contexts else self._contexts[0]
+        for array, own in zip(arrays, self._contexts, strict=True):
+            if own == ctx:
+                return array
+        raise RuntimeError(
+            f"Parameter '{self.name}' was not initialized on context {ctx}. It was only "
+            f"initialized on {self._contexts}."
+        )
+
+    def list_ctx(self) -> list[Context]:
+        """Return the contexts it is, or will be, initialized on.
+
+        Raises
+        ------
+        RuntimeError
+            It was not initialized.
+        """
+        if self._arrays is None and self._deferred is None:
+            raise RuntimeError(f"Parameter '{self.name}' has not been initialized")
+        return list(self._contexts)
+
+    def set_data(self, data: Any) -> None:
+        """Set the value, on all contexts, in the parameter's own memory and dtype.
+
+        On a parameter whose initialization was deferred this is its initialization. (In
+        MXNet 1.9.1 its value stays hidden until a forward pass.)
+
+        Parameters
+        ----------
+        data : array
+            Of the parameter's shape.
+
+        Raises
+        ------
+        ParameterError
+            The shape is another one, or `initialize` was never called.
+        """
+        values = np.asarray(data)
+        if self._arrays is None and self._deferred is None:
+            raise ParameterError(
+                f"Parameter '{self.name}' has not been initialized: call initialize() before "
+                "set_data"
+            )
+        self.shape = values.shape
+        if self._arrays is None:
+            self._take(np.array(values, dtype_of(self._dtype), order="C"))
+            return
+        for array in self._arrays:
+            array[...] = values
+
+    def cast(self, dtype: Any) -> None:
+        """Convert the value, present and future, to another dtype."""
+        new = dtype_of(dtype)
+        self._dtype = dtype
+        if self._arrays is not None and self._arrays[0].dtype != new:
+            self._arrays = [array.astype(new) for array in self._arrays]
+            self._views = self._grads = None
+
+    def reset_ctx(self, ctx: Ctx) -> None:
+        """Label the parameter with other contexts.
+
+        Raises
+        ------
+        ValueError
+            It was not initialized.
+        """
+        if self._arrays is None and self._deferred is None:
+            raise ValueError(
+                f"Cannot reset context for Parameter '{self.name}' because it has not been "
+                "initialized."
+            )
+        self._contexts = context_list(ctx)
+        if self._arrays is not None:
+            self._take(self._reduced())
+
+    def _reduced(self) -> Array:
+        """Return the value to save: the mean over contexts, where they differ."""
+        self._check_initialized()
+        assert self._arrays is not None
+        first, *rest = self._arrays
+        if all(array.tobytes() == first.tobytes() for array in rest):
+            return first
+        total = np.sum(self._arrays, axis=0, dtype=np.promote_types(first.dtype, np.float32))
+        return np.asarray(total / len(self._arrays)).astype(first.dtype)
+
+    # ---- as an operand ----
+
+    # An operator that infers shapes gets the parameter itself while its shape is not known
+    # (`_finish_with_shape`). Everything else that takes it for an array fails here.
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return (
+            np.asarray(self.data()).astype(dtype, copy=False) if dtype else np.asarray(self.data())
+        )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        plain = [x.data() if isinstance(x, Parameter) else x for x in inputs]
+        return getattr(ufunc, method)(*plain, **kwargs)
+
+    # ---- as a place for what a file holds (`_restore.Slot`) ----
+
+    def _state(self) -> tuple[Shape | None, Any, list[Array] | None]:
+        if self._may_become is not None:
+            return self._may_become, self._dtype, None
+        return self._shape, self._dtype, self._arrays
+
+    def _refusal(self, contexts: list[Context]) -> str | None:
+        if not self._contexts or set(contexts) == set(self._contexts):
+            return None
+        return (
+            f"Failed to load Parameter '{self.name}' on {contexts} because it was previous "
+            f"initialized on {self._contexts}"
+        )
+
+    def _adopt(self, array: Array, contexts: list[Context], is_other: bool) -> None:
+        if not self._contexts:
+            self._contexts = contexts
+        if is_other:
+            self._dtype = array.dtype.type
+        self._take(array)
+
+
+class Constant(Parameter):
+    """A parameter that keeps the value it is made with; saved and loaded like the others.
+
+    Parameters
+    ----------
+    name : str
+    value : array-like
+        float32 unless it is an NDArray.
+    """
+
+    def __init__(self, name: str, value: Any) -> None:
+        dtype = value.dtype if isinstance(value, NDArray) else np.dtype(np.float32)
+        self.value = wrap(np.array(value, dtype, order="C", subok=False))
+        super().__init__(
+            name,
+            grad_req="null",
+            shape=self.value.shape,
+            dtype=dtype.type,
+            init=initializer.Constant(self.value),
+            differentiable=False,
+        )
+
+    def __repr__(self) -> str:
+        return f"Constant {self.name} (shape={self.shape}, dtype={self.dtype})"
+
+    @property
+    def grad_req(self) -> str:
+        return "null"
+
+    @grad_req.setter
+    def grad_req(self, req: str) -> None:
+        if req != "null":
+            warnings.warn(
+                f'Constant parameter "{self.name}" does not support grad_req other than "null", '
+                f'and new value "{req}" is ignored.',
+                stacklevel=2,
+            )
+
+
+class ParameterDict:
+    """Parameters by full name, in the order they were made: a block's own, or a network's.
+
+    Parameters
+    ----------
+    prefix : str
+        Put before the names given to `get`.
+    shared : ParameterDict, optional
+        Where `get` looks for parameters first: what two blocks share.
+    """
+
+    def __init__(self, prefix: str = "", shared: ParameterDict | None = None) -> None:
+        self._prefix = prefix
+        self._params: dict[str, Parameter] = {}
+        self._shared = shared
+
+    def __repr__(self) -> str:
+        name = f"{self._prefix} " if self._prefix else ""
+        rows = "\n".join(f"  {parameter!r}" for parameter in self.values())
+        return f"{name}(\n{rows}\n)"
+
+    def __getitem__(self, key: str) -> Parameter:
+        return self._params[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._params)
+
+    def __len__(self) -> int:
+        return len(self._params)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._params
+
+    def items(self) -> Iterable[tuple[str, Parameter]]:
+        """Return pairs of full name and parameter."""
+        return self._params.items()
+
+    def keys(self) -> Iterable[str]:
+        """Return the full names."""
+        return self._params.keys()
+
+    def values(self) -> Iterable[Parameter]:
+        """Return the parameters."""
+        return self._params.values()
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names given to `get`."""
+        return self._prefix
+
+    def _find(self, name: str) -> Parameter | None:
+        if name not in self._params and self._shared is not None and name in self._shared._params:
+            self._params[name] = self._shared._params[name]
+        return self._params.get(name)
+
+    def get(self, name: str, **kwargs: Any) -> Parameter:
+        """Return the parameter ``prefix + name``, made with these arguments if it is new.
+
+        Raises
+        ------
+        ParameterError
+            It is there, and an argument says otherwise.
+        """
+        full = self._prefix + name
+        found = self._find(full)
+        if found is None:
+            found = self._params[full] = Parameter(full, **kwargs)
+            return found
+        for key, wanted in kwargs.items():
+            stored = getattr(found, key, None)
+            if key == "shape" and wanted is not None and stored is not None:
+                shape = cast(Shape, _plain_shape(wanted))
+                if _fits(stored, shape) or _fits(shape, stored):
+                    found.shape = tuple(a or b for a, b in zip(stored, shape, strict=True))
+                    continue
+            elif key == "dtype" and stored is not None and wanted is not None:
+                if dtype_of(stored) == dtype_of(wanted):
+                    continue
+            elif wanted is None or stored is None or stored == wanted:
+                if stored is None and hasattr(found, key):
+                    setattr(found, key, wanted)
+                continue
+            raise ParameterError(
+                f"Cannot retrieve Parameter '{full}' because desired attribute does not match "
+                f"with stored for attribute '{key}': desired '{wanted}' vs stored '{stored}'."
+            )
+        return found
+
+    def get_constant(self, name: str, value: Any = None) -> Constant:
+        """Return the constant ``prefix + name``, made with this value if it is new.
+
+        Raises
+        ------
+        KeyError
+            It is not there, and no value is given.
+        ParameterError
+            It is there with another value, or is no constant.
+        """
+        full = self._prefix + name
+        found = self._find(full)
+        if found is None:
+            if value is None:
+                raise KeyError(
+                    f"No constant named '{full}'. Please specify value if you want to create a "
+                    "new constant."
+                )
+            found = self._params[full] = Constant(full, value)
+        if not isinstance(found, Constant):
+            raise ParameterError(f"Parameter '{full}' already exists but it is not a constant.")
+        if value is not None and not np.array_equal(np.asarray(value), np.asarray(found.value)):
+            raise ParameterError(
+                f"Constant '{full}' already exists with another value: {found.value} vs {value}"
+            )
+        return found
+
+    def update(self, other: ParameterDict | Mapping[str, Parameter]) -> None:
+        """Take in the parameters of another one.
+
+        Raises
+        ------
+        ParameterError
+            Another parameter has one of the names.
+        """
+        own = self._params
+        for name, parameter in other.items():
+            if own.setdefault(name, parameter) is not parameter:
+                raise ParameterError(
+                    "Cannot update self with other because they have different Parameters with "
+                    f"the same name '{name}'"
+                )
+
+    def initialize(
+        self,
+        init: Any = None,
+        ctx: Ctx = None,
+        verbose: bool = False,
+        force_reinit: bool = False,
+    ) -> None:
+        """Initialize every parameter; see `Parameter.initialize`.
+
+        Parameters
+        ----------
+        init : Initializer or str, optional
+            For parameters that have none of their own; None is ``Uniform(0.07)``.
+        verbose : bool
+            For MXNet's sake.
+        """
+        default = initializer.create("uniform" if init is None else init)
+        for parameter in self.values():
+            parameter.initialize(None, ctx, default, force_reinit=force_reinit)
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        for parameter in self.values():
+            parameter.zero_grad()
+
+    def reset_ctx(self, ctx: Ctx) -> None:
+        """Label all parameters with other contexts."""
+        for parameter in self.values():
+            parameter.reset_ctx(ctx)
+
+    def list_ctx(self) -> list[Context]:
+        """Return all contexts that the parameters are on."""
+        contexts = itertools.chain.from_iterable(p.list_ctx() for p in self.values())
+        return list(dict.fromkeys(contexts))
+
+    def setattr(self, name: str, value: Any) -> None:
+        """Set an attribute of every parameter: ``params.setattr('grad_req', 'null')``."""
+        for parameter in self.values():
+            setattr(parameter, name, value)
+
+    def save(
+        self,
+        filename: str | os.PathLike[str],
+        strip_prefix: str = "",
+        *,
+        format: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Save the parameters under their full names.
+
+        ``Block.save_parameters`` is the better choice: full names depend on what else a
+        program made before the network.
+
+        Parameters
+        ----------
+        filename : str or os.PathLike
+        strip_prefix : str
+            Cut from the names.
+        format : str, optional
+            mxio's own; ``'mxnet'`` is what MXNet reads.
+        **options
+            As in ``mxio.save``.
+
+        Raises
+        ------
+        ValueError
+            A name does not start with `strip_prefix`.
+        DeferredInitializationError, RuntimeError
+            A parameter has no value; the file is as it was.
+        """
+        arrays = {}
+        for name, parameter in self.items():
+            if not name.startswith(strip_prefix):
+                raise ValueError(
+                    f"Prefix '{strip_prefix}' is to be stripped before saving, but Parameter's "
+                    f"name '{name}' does not start with '{strip_prefix}': the block shares "
+                    "parameters of others, or made its children outside of name_scope()."
+                )
+            arrays[name.removeprefix(strip_prefix)] = parameter._reduced()
+        _file.save(filename, arrays, format=format, **options)
+
+    def load(
+        self,
+        filename: Any,
+        ctx: Ctx = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+        restore_prefix: str = "",
+        cast_dtype: bool = False,
+        dtype_source: str = "current",
+        **options: Any,
+    ) -> None:
+        """Load parameters by their full names, all or none.
+
+        Parameters
+        ----------
+        filename : str, os.PathLike, bytes-like or binary file object
+            Of any format that mxio reads; ``arg:`` and ``aux:`` are cut from its names.
+        restore_prefix : str
+            Put before the names in the file.
+        ctx, allow_missing, ignore_extra, cast_dtype, dtype_source, **options
+            As in ``Block.load_parameters``.
+
+        Raises
+        ------
+        ParameterError
+            The file and the parameters do not go together; none has changed then.
+        """
+        for name in self.keys() if restore_prefix else ():
+            if not name.startswith(restore_prefix):
+                raise ParameterError(
+                    f"restore_prefix is '{restore_prefix}' but the name of Parameter '{name}' "
+                    f"does not start with '{restore_prefix}'."
+                )
+        _restore.restore(
+            filename,
+            _restore.Model({}, lambda: self._params, restore_prefix, exact=True),
+            contexts=None if ctx is None else context_list(ctx),
+            allow_missing=allow_missing,
+            ignore_extra=ignore_extra,
+            cast_dtype=cast_dtype,
+            dtype_source=dtype_source,
+            **options,
+        )
+
+
+def _plain_shape(shape: int | Sequence[int] | None) -> Shape | None:
+    """Return a shape as a tuple of int, 0 for what is unknown."""
+    if shape is None:
+        return None
+    dims = (shape,) if isinstance(shape, (int, np.integer)) else shape
+    return tuple(max(0, int(dim)) for dim in dims)
+
+
+def _fits(known: Shape, shape: Shape | None) -> bool:
+    """Whether a shape is what another one, with unknown dimensions, may become."""
+    if shape is None or len(known) != len(shape):
+        return False
+    return all(a in (0, b) for a, b in zip(known, shape, strict=True))
+
+
+def _is_known(shape: Shape | None) -> bool:
+    return shape is not None and 0 not in shape
+
+
+def context_list(ctx: Ctx) -> list[Context]:
+    """Return the contexts that an argument means; None is the current one."""
+    if ctx is None:
+        return [current_context()]
+    contexts = [ctx] if isinstance(ctx, Context) else list(ctx)
+    if not contexts or not all(isinstance(item, Context) for item in contexts):
+        raise TypeError(f"ctx is a Context or a list of them, such as mxio.cpu(), not {ctx!r}")
+    if len(set(contexts)) < len(contexts):
+        raise ValueError(f"ctx names a context twice: {contexts}")
+    return contexts
