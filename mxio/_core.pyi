@@ -29,6 +29,8 @@ class Index:
     @property
     def nbytes(self) -> int: ...
     @property
+    def identity(self) -> tuple[int, int, int]: ...
+    @property
     def has_checksums(self) -> bool: ...
     @property
     def generation(self) -> int: ...
@@ -95,8 +97,8 @@ class File:
         self,
         index: Index,
         number: int,
-        first: int,
-        n: int,
+        firsts: list[int],
+        counts: list[int],
         into: _Array,
         verify: bool,
         threads: int,

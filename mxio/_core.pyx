@@ -194,6 +194,12 @@ cdef class Index:
         return mxio_index_head(self._index).index_nbytes
 
     @property
+    def identity(self):
+        """What a native file's head says of its contents."""
+        cdef const mxio_head *head = mxio_index_head(self._index)
+        return head.file_nbytes, head.generation, head.index_crc
+
+    @property
     def has_checksums(self):
         return mxio_index_checksums(self._index) != NULL
 
@@ -710,21 +716,37 @@ cdef class File:
             free(segments)
         return arrays
 
-    def read_chunks(self, Index index not None, uint64_t number, uint64_t first, uint64_t n,
-                    cnp.ndarray into not None, bint verify, unsigned threads):
+    def read_chunks(self, Index index not None, uint64_t number, list firsts not None,
+                    list counts not None, cnp.ndarray into not None, bint verify,
+                    unsigned threads):
+        """Read runs of an entry's chunks, ascending and apart, one behind another into bytes."""
         cdef mxio_entry entry
-        cdef mxio_segment segment
-        mxio_index_entry(index._index, number, &entry)
-        if n == 0:
-            return
-        mxio_entry_segment(index._index, &entry, cnp.PyArray_DATA(into), &segment)
-        segment.offset += first * entry.chunk_nbytes
-        if segment.checksums != NULL:  # a foreign file has none
-            segment.checksums += first
-        segment.nbytes = min(n * entry.chunk_nbytes, entry.nbytes - first * entry.chunk_nbytes)
-        if cnp.PyArray_NBYTES(into) < <cnp.npy_intp>segment.nbytes:
-            raise SystemError("a buffer is shorter than the chunks to read")
-        self._read(&segment, 1, 0 if verify else MXIO_NO_VERIFY, threads, index)
+        cdef uint64_t i, first, count, n_chunks, k = 0, at = 0, n = len(firsts)
+        cdef uint64_t room = cnp.PyArray_NBYTES(into)
+        cdef mxio_segment *segments = <mxio_segment *>malloc((n + 1) * sizeof(mxio_segment))
+        if segments == NULL:
+            raise MemoryError()
+        try:
+            mxio_index_entry(index._index, number, &entry)
+            n_chunks = mxio_entry_n_chunks(&entry)
+            for i in range(n):
+                first, count = firsts[i], counts[i]
+                if first < k or first > n_chunks or count > n_chunks - first or not count:
+                    raise SystemError("runs of chunks that are not there")
+                mxio_entry_segment(index._index, &entry, <char *>cnp.PyArray_DATA(into) + at,
+                                   &segments[i])
+                segments[i].offset += first * entry.chunk_nbytes
+                if segments[i].checksums != NULL:  # a foreign file has none
+                    segments[i].checksums += first
+                segments[i].nbytes = min(count * entry.chunk_nbytes,
+                                         entry.nbytes - first * entry.chunk_nbytes)
+                if segments[i].nbytes > room - at:
+                    raise SystemError("a buffer is shorter than the chunks to read")
+                at += segments[i].nbytes
+                k = first + count
+            self._read(segments, n, 0 if verify else MXIO_NO_VERIFY, threads, index)
+        finally:
+            free(segments)
 
     def check_chunks(self, Index index not None, uint64_t number, uint64_t first,
                      unsigned threads):

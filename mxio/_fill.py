@@ -8,8 +8,7 @@ entries do are filled straight from the file, in one call, and the others throug
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from mxio import _core, _dtype, _host
 from mxio._index import Index
 from mxio._lazy import LazyArray, read_entries
+from mxio._region import blocks
 from mxio._stream import Encoded
 from mxio.errors import EntryError, UnsupportedError, described, quote
 
@@ -257,7 +257,7 @@ def _fill_large(source: LazyArray, array: Array) -> None:
     target = array.T if source._entry.order == "F" else array
     buffer = np.empty(max(_WINDOW_NBYTES, dtype.itemsize), np.uint8)
     start = 0
-    for block in _blocks(target.shape, dtype.itemsize, source._entry.chunk_nbytes):
+    for block in blocks(target.shape, dtype.itemsize, source._entry.chunk_nbytes, _WINDOW_NBYTES):
         part = target[(*block, ...)]
         window = buffer[: part.size * dtype.itemsize]
         if encoded is None:
@@ -266,22 +266,3 @@ def _fill_large(source: LazyArray, array: Array) -> None:
             encoded.take(start, window)
         np.copyto(part, window.view(dtype).reshape(part.shape), casting="unsafe")
         start += len(window)
-
-
-def _blocks(
-    shape: tuple[int, ...], itemsize: int, chunk_nbytes: int
-) -> Iterator[tuple[int | slice, ...]]:
-    """Give indices of runs of items that fill a window at most, in C order."""
-    row = math.prod(shape[1:]) * itemsize
-    if not shape or row * shape[0] <= _WINDOW_NBYTES:
-        yield ()
-    elif row > _WINDOW_NBYTES and len(shape) > 1:
-        for i in range(shape[0]):
-            for inner in _blocks(shape[1:], itemsize, chunk_nbytes):
-                yield (i, *inner)
-    else:
-        n = max(1, _WINDOW_NBYTES // row)
-        if chunk_nbytes % row == 0 and n > chunk_nbytes // row:
-            n -= n % (chunk_nbytes // row)  # so that no chunk is read twice
-        for i in range(0, shape[0], n):
-            yield (slice(i, i + n),)

@@ -7,6 +7,9 @@ it is asked for, so a file of a million arrays opens without a million objects.
 
 from __future__ import annotations
 
+import functools
+import threading
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -82,6 +85,16 @@ class Codec(Protocol):
         """
 
 
+class Origin(Protocol):
+    """Where a file is, and what it has to be, so that another process finds it again."""
+
+    @property
+    def identity(self) -> tuple[object, ...]: ...
+
+    def lazy(self, number: int) -> Any:
+        """Return the lazy array of an entry."""
+
+
 class Sources(Protocol):
     """Arrays that come from another file piece by piece, by their numbers in a plan."""
 
@@ -143,6 +156,71 @@ class Content(NamedTuple):
 
 
 _PIECE_NBYTES = 4 << 20
+_KEPT_NBYTES = 8 << 20
+_KEPT_ONCE_NBYTES = 1 << 19  # of these, for chunks that were wanted once
+
+
+class Kept:
+    """Chunks of a file that were wanted in part more than once: the last 8 MiB of them.
+
+    One that was wanted once waits among the last few for the second time, so that reads
+    from all over a file go through little memory. Nobody waits for another: a thread that
+    finds another one at it keeps nothing, so that nothing is left locked in a process
+    that was forked meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._once: dict[tuple[int, int], Array] = {}
+        self._often: dict[tuple[int, int], Array] = {}
+        self._once_nbytes = self._often_nbytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        return self._once_nbytes + self._often_nbytes
+
+    def get(self, key: tuple[int, int]) -> Array | None:
+        """Return that chunk of that entry, or None."""
+        chunk = self._often.get(key)
+        if chunk is None:
+            chunk = self._once.get(key)
+            if chunk is not None and self._lock.acquire(blocking=False):
+                try:
+                    if self._once.pop(key, None) is not None:
+                        self._once_nbytes -= chunk.nbytes
+                        self._often[key] = chunk
+                        self._often_nbytes += chunk.nbytes
+                        while self.nbytes > _KEPT_NBYTES:
+                            self._often_nbytes -= _drop_first(self._often)
+                finally:
+                    self._lock.release()
+        return chunk
+
+    def put(self, key: tuple[int, int], chunk: Array) -> None:
+        """Keep a chunk that was wanted for the first time."""
+        if chunk.nbytes > _KEPT_NBYTES // 2 or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if key not in self._once and key not in self._often:
+                self._once[key] = chunk
+                self._once_nbytes += chunk.nbytes
+                while self._once_nbytes > _KEPT_ONCE_NBYTES and len(self._once) > 1:
+                    self._once_nbytes -= _drop_first(self._once)
+                while self.nbytes > _KEPT_NBYTES:
+                    self._often_nbytes -= _drop_first(self._often)
+        finally:
+            self._lock.release()
+
+    def clear(self) -> None:
+        """Give back the memory, of a file that is closed."""
+        if self._lock.acquire(timeout=0.1):  # not for ever: see above
+            self._once, self._often = {}, {}
+            self._once_nbytes = self._often_nbytes = 0
+            self._lock.release()
+
+
+def _drop_first(chunks: dict[tuple[int, int], Array]) -> int:
+    return chunks.pop(next(iter(chunks))).nbytes
 
 
 def _pieces(array: Array) -> Iterator[Array]:
@@ -192,6 +270,9 @@ class Index(Mapping[str, Entry]):
         Of the format, as far as the file tells; for people.
     codecs : dict of int to Codec
         Of the entries that have one.
+    kept : Kept
+    origin : Origin or None
+        How the file is found again by another process.
     """
 
     def __init__(
@@ -212,6 +293,8 @@ class Index(Mapping[str, Entry]):
         self.format = format
         self.version = version
         self.codecs = codecs or {}
+        self.origin: Origin | None = None
+        self.kept = Kept()
         self._decoded: tuple[int, Array] | None = None
         self._native: list[np.dtype[Any] | UnsupportedError] | None = None
         self._has_all = True
@@ -308,6 +391,11 @@ class Index(Mapping[str, Entry]):
         if isinstance(found, UnsupportedError):
             raise UnsupportedError(f"{quote(entry.name)} in {self._where}: {found}")
         return found
+
+    @functools.cached_property
+    def token(self) -> object:
+        """What tells the contents of this file from those of all others."""
+        return uuid.uuid4().hex if self.origin is None else self.origin.identity
 
     @property
     def has_checksums(self) -> bool:

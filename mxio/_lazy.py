@@ -9,14 +9,14 @@ transposed entry in C order, so everything below thinks in C order.
 from __future__ import annotations
 
 import math
-import operator
-from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from mxio import _core
+from mxio._gather import gather
 from mxio._index import Entry, Index
+from mxio._region import Box, Points, Region, Slice, blocks, index_of, parse
 from mxio.errors import EntryError
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["LazyArray", "Region", "native_order", "read_entries"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
-Item: TypeAlias = "int | slice | EllipsisType | None"
-Region: TypeAlias = "Item | tuple[Item, ...]"
 
 # Read at once when items are picked out of rows: few calls, little memory.
 _GROUP_NBYTES = 4 << 20
@@ -62,9 +60,11 @@ def native_order(array: Array) -> Array:
 class LazyArray:
     """An array in an open file: shape and dtype now, items when they are asked for.
 
-    ``x[i, a:b, ...]`` takes NumPy's basic indices (int, slice, ``...``, ``None``)
-    and reads only the chunks that hold the result. ``numpy.asarray(x)`` reads it
-    all. Made by ``mxio.open``.
+    ``x[i, a:b, ...]`` takes NumPy's indices (int, slice, ``...``, ``None``, arrays of
+    integers or bools) and reads only the chunks that hold the result, each once. The
+    last ones that were needed in part are kept, so that a loop over rows reads each
+    once too. ``numpy.asarray(x)`` reads it all; ``dask.array.from_array(x)`` works, on
+    processes too: a lazy array of a path is pickled as that path. Made by ``mxio.open``.
 
     Attributes
     ----------
@@ -74,18 +74,28 @@ class LazyArray:
         Raises UnsupportedError where NumPy lacks it here, saying what to install.
     ndim, size, nbytes, itemsize : int
         As of the array once it is read; nbytes is also what it takes in the file.
+    chunks : tuple of int
+        The shape of what is read at least, in so far as that is a box.
     """
 
-    __slots__ = ("_entry", "_file", "_index", "_threads", "_verify")
+    __slots__ = ("_dtype", "_entry", "_file", "_index", "_keep", "_threads", "_verify")
 
     def __init__(
-        self, file: _core.File, index: Index, entry: Entry, verify: bool, threads: int
+        self,
+        file: _core.File,
+        index: Index,
+        entry: Entry,
+        verify: bool,
+        threads: int,
+        keep: object = None,
     ) -> None:
+        self._keep = keep  # what would close the file when it goes
         self._file = file
         self._index = index
         self._entry = entry
         self._verify = verify
         self._threads = threads
+        self._dtype: np.dtype[Any] | None = None  # as in the file, once it was asked for
 
     @property
     def name(self) -> str:
@@ -128,6 +138,39 @@ class LazyArray:
     def itemsize(self) -> int:
         return self.dtype.itemsize
 
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        shape = self.shape
+        if self._is_encoded or not self.nbytes:  # all of it at once
+            return tuple(max(1, n) for n in shape)
+        stored = shape[::-1] if self._entry.order == "F" else shape
+        items = max(1, self._entry.chunk_nbytes * self.size // self.nbytes)
+        found = []
+        for axis, n in enumerate(stored):
+            inner = max(1, math.prod(stored[axis + 1 :]))
+            found.append(max(1, min(n, items // inner)))
+        return tuple(found[::-1] if self._entry.order == "F" else found)
+
+    def iter_chunks(self, nbytes: int = 8 << 20) -> Iterator[tuple[slice, ...]]:
+        """Give the regions of runs of chunks, in the order of the file, to read one by one.
+
+        Parameters
+        ----------
+        nbytes : int, default 8 MiB
+            What one may hold at most; a single chunk or item may hold more.
+        """
+        if nbytes < 1:
+            raise ValueError(f"nbytes is 1 or more, not {nbytes}")
+        if not self.size:
+            return
+        order = -1 if self._entry.order == "F" else 1
+        shape = self.shape[::order]
+        chunk = self._entry.chunk_nbytes
+        for block in blocks(shape, self.nbytes // self.size, chunk, max(nbytes, chunk)):
+            region = [slice(at, at + 1) if isinstance(at, int) else at for at in block]
+            region += [slice(0, n) for n in shape[len(region) :]]
+            yield tuple(region[::order])
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of an array without dimensions")
@@ -145,17 +188,49 @@ class LazyArray:
         array = self.read()
         return array if dtype is None else array.astype(dtype, copy=False)
 
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        return "mxio.LazyArray", self._index.token, self._entry.number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._index.origin is None:
+            raise TypeError(
+                f"{self.name!r} is in {self._file.name}, which has no path by which it could be "
+                "pickled: pickle x[...], or open a path"
+            )
+        return self._index.origin.lazy, (self._entry.number,)
+
     def __getitem__(self, region: Region) -> Any:
-        """Read what NumPy's basic indexing would give; an item if it is one."""
-        array = self.read(region if isinstance(region, tuple) else (region,))
-        return array[()] if array.ndim == 0 and _drops_all(region, self.ndim) else array
+        """Read what NumPy's indexing would give; an item if it is one."""
+        if type(region) is int and len(self._entry.shape) > 1 and self._entry.order == "C":
+            return self._row(region)  # as below, for loops over rows
+        box = parse(region, self.shape, self.name)
+        array = self._read(box, None)
+        return array[()] if isinstance(box, Box) and box.is_item else array
+
+    def _row(self, at: int) -> Array:
+        entry = self._entry
+        if self._file.closed:
+            raise ValueError(f"{self._file.name} is closed")
+        at = index_of(at, entry.shape[0], 0, entry.name)
+        dtype = self._index.dtype(entry) if self._dtype is None else self._dtype
+        self._dtype = dtype
+        size, nbytes = entry.chunk_nbytes, entry.nbytes // entry.shape[0]
+        chunk = at * nbytes // size if size else 0
+        begin = at * nbytes - chunk * size
+        if 0 < nbytes <= size - begin and not self._is_encoded:
+            kept = self._kept_chunk(chunk)
+            return native_order(np.ndarray(entry.shape[1:], dtype, kept.data, begin).copy())
+        row = np.empty(entry.shape[1:], dtype)
+        if row.size:
+            self._read_bytes(at * nbytes, (at + 1) * nbytes, _bytes_of(row))
+        return native_order(row)
 
     def read(self, region: Region | None = None, out: Array | None = None) -> Array:
         """Read a region, or all of it, into a new array or into `out`.
 
         Parameters
         ----------
-        region : basic index, optional
+        region : index, optional
             As in ``x[region]``; None is everything.
         out : numpy.ndarray, optional
             Filled and returned: of the region's shape, of this dtype, writable;
@@ -168,16 +243,24 @@ class LazyArray:
         ValueError
             The reader is closed, or `out` is not writable.
         IndexError
-            The region does not lie in the array, or is no basic index.
+            The region does not lie in the array, or is no index.
         EntryError
             `out` has another shape or dtype.
         """
+        return self._read(parse((...,) if region is None else region, self.shape, self.name), out)
+
+    def _read(self, box: Box | Points, out: Array | None) -> Array:
         if self._file.closed:
             raise ValueError(f"{self._file.name} is closed")
-        box = _Box((...,) if region is None else region, self.shape, self.name)
         dtype = self._index.dtype(self._entry)
         if out is not None:
             _check_out(out, box.shape, self.dtype, self.name)
+        if isinstance(box, Points):
+            points = native_order(gather(self, box, dtype))
+            if out is None:
+                return points
+            out[...] = points
+            return out
         swapped = not dtype.isnative
         if out is None or swapped:
             order = "F" if self._entry.order == "F" else "C"
@@ -199,10 +282,32 @@ class LazyArray:
                 result = out
         return result
 
+    def _fill_box(
+        self, out: Array, axis: int, at: int, slices: list[Slice], dtype: np.dtype[Any]
+    ) -> None:
+        """Fill `out` from the axes, as stored, `axis` and up, whose bytes begin at `at`."""
+        shape = self.shape[::-1] if self._entry.order == "F" else self.shape
+        before = (0,) * axis
+        starts = before + tuple(one.start for one in slices)
+        steps = before + tuple(one.step for one in slices)
+        _Fill(self, dtype, shape, starts, steps).run(out, axis, at)
+
     def _read_chunks(self, first: int, n: int, into: Array) -> None:
         self._file.read_chunks(
-            self._index.handle, self._entry.number, first, n, into, self._verify, self._threads
+            self._index.handle, self._entry.number, [first], [n], into, self._verify, self._threads
         )
+
+    def _kept_chunk(self, k: int) -> Array:
+        """Return a chunk that is wanted in part: the one that is kept, if it is."""
+        entry, kept = self._entry, self._index.kept
+        key = entry.number if entry.alias_of is None else entry.alias_of, k
+        chunk = kept.get(key)
+        if chunk is None:
+            size = entry.chunk_nbytes
+            chunk = np.empty(min(size, entry.nbytes - k * size), np.uint8)
+            self._read_chunks(k, 1, chunk)
+            kept.put(key, chunk)
+        return chunk
 
     def _read_bytes(self, start: int, stop: int, into: Array) -> None:
         """Fill `into`, contiguous uint8, with the bytes [start, stop) of the entry."""
@@ -218,97 +323,18 @@ class LazyArray:
         if start == first * size and stop == whole:
             self._read_chunks(first, last - first, into)
             return
-        if last - first <= 2:
-            both = np.empty(whole - first * size, np.uint8)
-            self._read_chunks(first, last - first, both)
-            into[...] = both[start - first * size : stop - first * size]
+        if last - first == 1:
+            into[...] = self._kept_chunk(first)[start - first * size : stop - first * size]
+            return
+        if last - first == 2:
+            cut = (first + 1) * size - start
+            into[:cut] = self._kept_chunk(first)[-cut:]
+            into[cut:] = self._kept_chunk(first + 1)[: len(into) - cut]
             return
         head, tail = (first + 1) * size, (last - 1) * size
         self._read_bytes(start, head, into[: head - start])
         self._read_bytes(head, tail, into[head - start : tail - start])
         self._read_bytes(tail, stop, into[tail - start :])
-
-
-class _Box:
-    """A basic index, taken apart.
-
-    ``starts``, ``counts`` and ``steps`` say what to read of each axis, with steps
-    above 0; ``array[finish]`` then has the shape that was asked for, and
-    ``out[undo]`` is the view of such an array that has `counts` for its shape.
-    """
-
-    __slots__ = ("counts", "finish", "shape", "starts", "steps", "undo")
-
-    def __init__(self, region: Region, shape: tuple[int, ...], name: str) -> None:
-        items = list(region) if isinstance(region, tuple) else [region]
-        given = sum(item is not None and item is not Ellipsis for item in items)
-        n_ellipses = sum(item is Ellipsis for item in items)
-        if n_ellipses > 1:
-            raise IndexError("an index can only have one ellipsis ('...')")
-        if given > len(shape):
-            raise IndexError(
-                f"too many indices for {name!r}: it has {len(shape)} dimensions, "
-                f"{given} were indexed"
-            )
-        at = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
-        items[at : at + n_ellipses] = [slice(None)] * (len(shape) - given)
-        starts: list[int] = []
-        counts: list[int] = []
-        steps: list[int] = []
-        finish: list[Any] = []
-        undo: list[Any] = []
-        result: list[int] = []
-        for item in items:
-            if item is None:
-                finish.append(None)
-                undo.append(0)
-                result.append(1)
-                continue
-            extent = shape[len(starts)]
-            if isinstance(item, slice):
-                start, stop, step = item.indices(extent)
-                count = len(range(start, stop, step))
-                if step < 0:
-                    start, step = start + (count - 1) * step, -step
-                    finish.append(slice(None, None, -1))
-                    undo.append(slice(None, None, -1))
-                else:
-                    finish.append(slice(None))
-                    undo.append(slice(None))
-                result.append(count)
-            else:
-                start, count, step = _index_of(item, extent, len(starts), name), 1, 1
-                finish.append(0)
-                undo.append(None)
-            starts.append(start if count else 0)
-            counts.append(count)
-            steps.append(step)
-        self.starts, self.counts, self.steps = tuple(starts), tuple(counts), tuple(steps)
-        # With an ellipsis the result is an array, also if nothing is left of it.
-        self.finish, self.undo, self.shape = (*finish, ...), (*undo, ...), tuple(result)
-
-
-def _index_of(item: object, extent: int, axis: int, name: str) -> int:
-    try:
-        if isinstance(item, (bool, np.bool_)):
-            raise TypeError
-        index = operator.index(item)  # type: ignore[arg-type]
-    except TypeError:
-        raise IndexError(
-            f"{name!r} takes integers, slices, '...' and None as indices, "
-            f"not {type(item).__name__}; for others read it first: x[...][index]"
-        ) from None
-    if not -extent <= index < extent:
-        raise IndexError(
-            f"index {index} is out of bounds for axis {axis} of {name!r} with size {extent}"
-        )
-    return index % extent
-
-
-def _drops_all(region: Region, ndim: int) -> bool:
-    """Whether NumPy would give an item, not an array without dimensions."""
-    items = region if isinstance(region, tuple) else (region,)
-    return len(items) == ndim and Ellipsis not in items
 
 
 def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> None:
@@ -343,8 +369,8 @@ class _Fill:
         # Bytes of one step of each axis; those of the whole array in front.
         self._rows = [dtype.itemsize * math.prod(shape[axis:]) for axis in range(len(shape) + 1)]
 
-    def run(self, out: Array) -> None:
-        self._fill(out, 0, 0)
+    def run(self, out: Array, axis: int = 0, at: int = 0) -> None:
+        self._fill(out, axis, at)
 
     def _is_run(self, counts: tuple[int, ...], axis: int) -> bool:
         """Whether the wanted items of the axes from `axis` on are one run of bytes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -78,11 +79,70 @@ def thread_count(threads: int | None) -> int:
     return min(operator.index(threads), _THREADS_MAX)
 
 
+class Origin(NamedTuple):
+    """Where a file is and what it was, so that another process finds it, or learns otherwise."""
+
+    path: str | bytes
+    identity: tuple[object, ...]
+    verify: bool | None
+    threads: int | None
+    encoding: str | None
+
+    def reader(self) -> Reader:
+        """Open the file again, if it is still the same."""
+        reader = Reader(self.path, verify=self.verify, threads=self.threads, encoding=self.encoding)
+        found = reader.index.origin
+        if found is None or found.identity != self.identity:
+            reader.close()
+            raise FormatError(
+                f"{os.fsdecode(self.path)} is another file than the one that was pickled: it was "
+                "replaced or changed meanwhile"
+            )
+        return reader
+
+    def lazy(self, number: int) -> LazyArray:
+        """Return an entry's lazy array; those of one file share it in this process."""
+        reader = _shared.get(self)
+        if reader is None:
+            reader = _shared[self] = self.reader()
+        return LazyArray(
+            reader._file,
+            reader.index,
+            reader.index.entry(number),
+            reader._verify,
+            reader._threads,
+            reader,
+        )
+
+
+_shared: weakref.WeakValueDictionary[Origin, Reader] = weakref.WeakValueDictionary()
+
+
+def _stamp(source: Source) -> tuple[str | bytes, int] | None:
+    """Return a path that stays the same from wherever, and when that file was modified."""
+    if not isinstance(source, (str, os.PathLike)):
+        return None
+    try:
+        path = os.path.abspath(os.fspath(source))
+        # Before it is opened: a file that is put in its place later has another time.
+        return path, os.stat(path).st_mtime_ns
+    except (OSError, ValueError):  # which opening it will say
+        return None
+
+
+def _identity(file: _core.File, index: Index, modified: int) -> tuple[object, ...]:
+    """Return what tells a file from others: its checksums, where the format has such."""
+    if index.format == formats.native.NAME:
+        return index.handle.identity
+    return file.nbytes, modified
+
+
 class Reader(Mapping[str, LazyArray]):
     """An open file: a read-only mapping from name to LazyArray.
 
     Nothing but head and index is read until an array is asked for. Several threads
-    may read at once. Arrays that were read outlive the reader.
+    may read at once. Arrays that were read outlive the reader. The reader of a path is
+    pickled as that path, and opens again where the file is still the same.
 
     Attributes
     ----------
@@ -110,10 +170,16 @@ class Reader(Mapping[str, LazyArray]):
         encoding: str | None = None,
     ) -> None:
         n_threads = thread_count(threads)
+        stamp = _stamp(source)
         file = open_source(source)
         try:
             index = formats.detect(file, encoding).index(file, encoding)
             self._begin(file, index, verify is not False, n_threads)
+            if stamp is not None:
+                path, modified = stamp
+                index.origin = Origin(
+                    path, _identity(file, index, modified), verify, threads, encoding
+                )
         except BaseException:
             file.close()
             raise
@@ -160,6 +226,14 @@ class Reader(Mapping[str, LazyArray]):
     def close(self) -> None:
         """Close the file; lazy arrays can no longer be read, those in memory stay."""
         self._file.close()
+        self.index.kept.clear()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._file.closed:
+            raise ValueError(f"{self._file.name} is closed")
+        if self.index.origin is None:
+            raise TypeError(f"{self._file.name} has no path by which it could be pickled")
+        return cast(Origin, self.index.origin).reader, ()
 
     def read(
         self,

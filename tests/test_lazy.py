@@ -219,14 +219,13 @@ def test_an_index_of_none_adds_an_axis() -> None:
 @pytest.mark.parametrize(
     "index",
     [
-        *(True, False, np.True_, [0, 1], [], [True, False], 1.0, np.float64(1), "a", b"a", 1j),
-        *(np.array([0, 1]), np.array([0]), np.array([[1]]), np.array(True), {0}, {"a": 1}),
-        *((0, [1]), (slice(None), True), (0, np.array([1, 2])), (0, 1.5), (None, [0]), range(2)),
-        *((..., np.array([True, False, True, False])), (np.array([0, 1]), ...), object),
+        *(True, False, np.True_, [0.5, 1], 1.0, np.float64(1), "a", b"a", 1j, ["a"], [None]),
+        *(np.array(True), np.array(1.5), {0}, {"a": 1}, np.array([1.0]), np.zeros(0), [1, 2**70]),
+        *((slice(None), True), (0, 1.5), (0, np.array(["1"])), (..., {0}), object),
     ],
     ids=repr,
 )
-def test_what_is_no_basic_index_is_refused_in_words(index: Any) -> None:
+def test_what_is_no_index_is_refused_in_words(index: Any) -> None:
     with mxio.open(mxio.dumps({"name": items("f4", (3, 4))})) as reader:
         with pytest.raises(IndexError, match="'name' takes integers, slices"):
             reader["name"][index]

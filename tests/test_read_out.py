@@ -11,12 +11,15 @@ from __future__ import annotations
 import array as stdlib_array
 import contextlib
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from craft import Craft, Item
+from test_memory import MIB, run
 
 import mxio
 
@@ -58,10 +61,12 @@ def layout(choice: random.Random, shape: tuple[int, ...], dtype: Any, native: bo
     index: Any
     if kind == 2:
         index = (..., *(slice(1, 2 * n + 1, 2) for n in shape))
-        return np.zeros(tuple(2 * n + 1 for n in shape), dtype)[index]
+        wide: Array = np.zeros(tuple(2 * n + 1 for n in shape), dtype)[index]
+        return wide
     if kind == 3:
         index = (..., *(slice(None, None, -1) for _ in shape))
-        return np.zeros(shape, dtype)[index]
+        backwards: Array = np.zeros(shape, dtype)[index]
+        return backwards
     if kind == 4:
         return np.zeros((*shape, 3), dtype)[..., 1]
     axes = list(range(len(shape)))
@@ -381,6 +386,72 @@ def test_several_names_of_a_damaged_array_are_checked_once_and_in_any_order(
             with pytest.raises(mxio.ChecksumError) as caught:
                 reader._check(numbers)
             assert caught.value.chunk == 1
+
+
+@pytest.mark.parametrize("chunk_nbytes", [777, 65536, 70_000, 300_001, 1_400_000])
+def test_memory_that_is_not_aligned_is_filled_and_verified(
+    chunk_nbytes: int, tmp_path: Path
+) -> None:
+    raw = POOL[:1_500_001].tobytes()
+    data = Craft([Item("x", "uint8", (len(raw),), raw, chunk_nbytes=chunk_nbytes)], "dict").build()
+    path = tmp_path / "x.mxio"
+    path.write_bytes(data)
+    for shift in (0, 1, 16, 63, 64):
+        out = np.zeros(len(raw) + 64, "u1")[shift : shift + len(raw)]
+        with mxio.open(path, threads=2) as reader:
+            reader.read(out={"x": out})
+        assert out.tobytes() == raw
+    with mxio.open(path) as reader:
+        for at in (0, 900_000, len(raw) - 1):
+            with path.open("r+b") as file:
+                file.seek(reader.index["x"].offset + at)
+                file.write(bytes([raw[at] ^ 1]))
+            with pytest.raises(mxio.ChecksumError) as caught:
+                reader.read(out={"x": np.zeros(len(raw) + 1, "u1")[1:]})
+            assert caught.value.chunk == at // chunk_nbytes
+            path.write_bytes(data)
+
+
+def test_a_file_that_is_cut_short_while_open_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "x.mxio"
+    mxio.save(path, {"x": POOL[:300_000], "y": POOL[:9]}, sync=False)
+    with mxio.open(path) as reader, path.open("r+b") as file:
+        file.truncate(100_000)
+        for check in (False, True):
+            with pytest.raises(mxio.FormatError, match="cut short"):
+                reader.read(out={"x": np.zeros(300_000, "u1")}, check=check)
+
+
+# ---- memory ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="peaks of memory are read from Linux's /proc"
+)
+def test_little_memory_is_taken_beside(tmp_path: Path) -> None:
+    code = """
+n = 8 << 20
+out = {
+    "plain": np.ones(n, "f4"),
+    "strided": np.ones((n, 2), "f4")[:, 0],
+    "order": np.ones((2048, 4096), "f4", "F"),
+    "converted": np.ones(n, "f2"),
+}
+saved = {"plain": out["plain"], "strided": out["plain"].copy(), "converted": out["plain"].copy(),
+         "order": np.ones((2048, 4096), "f4")}
+growths = {}
+for format in ("mxio", "npz"):
+    mxio.save(path, saved, format=format, sync=False)
+    with mxio.open(path) as reader:
+        for name in out if format == "mxio" else ["plain", "converted"]:
+            growth, _ = grown(lambda: reader.read([name], out=out, cast=True, check=True))
+            growths[f"{format} {name}"] = growth
+report(**growths)
+"""
+    growths = run(code, tmp_path / "x")
+    print({name: f"{growth / MIB:.1f} MiB" for name, growth in growths.items()})
+    assert len(growths) == 6
+    assert max(growths.values()) < 20 * MIB, growths
 
 
 # ---- other libraries ---------------------------------------------------------------------------
