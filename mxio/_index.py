@@ -18,7 +18,7 @@ import numpy as np
 from mxio import _core, _dtype
 from mxio.errors import EntryError, UnsupportedError, quote
 
-__all__ = ["Codec", "Content", "Entry", "Index", "Sources"]
+__all__ = ["Codec", "Content", "Entry", "Index", "Sources", "full_names"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 # What is asked of many entries at once: row of the dtype, shape, order, nbytes, and the number
@@ -246,7 +246,7 @@ def _pieces(array: Array) -> Iterator[Array]:
 _PARAMETERS = ("_weight", "_bias", "_gamma", "_beta", "_running_mean", "_running_var")
 
 
-def _full_names(names: list[str]) -> list[str]:
+def full_names(names: list[str]) -> list[str]:
     """Return the full names of parameters, if names are such rather than structure names."""
     if any("." in name for name in names):
         return []
@@ -433,7 +433,7 @@ class Index(Mapping[str, Entry]):
         if inside:
             return f": it is a group of {inside} arrays, whose names begin with {quote(f'{name}/')}"
         if "." in name:
-            full = _full_names(self.names())
+            full = full_names(self.names())
             if full:
                 return (
                     f": its arrays have full names ({', '.join(map(quote, full[:3]))}, …), as "

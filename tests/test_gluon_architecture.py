@@ -193,7 +193,7 @@ def test_what_json_cannot_say_is_refused() -> None:
     own = Unknown()
     own.initialize()
     with pytest.raises(
-        TypeError, match="Unknown: its class is not registered; put @gluon.register"
+        TypeError, match=r"Unknown: its class is not registered; put @gluon.register"
     ):
         own.save("no")
     assert not Path("no").exists()
@@ -209,7 +209,7 @@ def test_a_file_without_architecture_says_so() -> None:
     net = nn.Dense(2, in_units=2)
     net.initialize()
     net.save_parameters("p")
-    with pytest.raises(mxio.FormatError, match="p holds no architecture.*load_parameters"):
+    with pytest.raises(mxio.FormatError, match=r"p holds no architecture.*load_parameters"):
         gluon.load("p")
     with pytest.raises(FileNotFoundError):
         gluon.load("missing")

@@ -399,9 +399,9 @@ def test_renaming(net: MLP) -> None:
         assert (clone(X) == net(X)).all()
     with pytest.raises(gluon.ParameterError, match=r"rename has 'modle'.*did you mean"):
         MLP().load_parameters("renamed", rename={"modle": ""})
-    with pytest.raises(gluon.ParameterError, match="gives the name 'x' to 'model.hidden.weight' a"):
+    with pytest.raises(gluon.ParameterError, match=r"gives the name 'x' to 'model.hidden.weight' a"):
         MLP().load_parameters("renamed", rename=lambda name: "x")
-    with pytest.raises(TypeError, match="rename gives None for 'model.hidden.weight'"):
+    with pytest.raises(TypeError, match=r"rename gives None for 'model.hidden.weight'"):
         MLP().load_parameters("renamed", rename=lambda name: None)  # type: ignore[arg-type, return-value]
 
 
@@ -486,9 +486,9 @@ def test_parameter_dicts_check_prefixes_and_names(net: MLP) -> None:
     assert values(r) == values(s)
     with pytest.raises(AssertionError, match="restore_prefix is 'q_' but"):
         r.collect_params().load("pds", restore_prefix="q_")
-    with pytest.raises(AssertionError, match="'r_dense0_weight'.*missing in file 'pds'"):
+    with pytest.raises(AssertionError, match=r"'r_dense0_weight'.*missing in file 'pds'"):
         r.collect_params().load("pds")
-    with pytest.raises(AssertionError, match="'dense0_weight', .*not present"):
+    with pytest.raises(AssertionError, match=r"'dense0_weight', .*not present"):
         r.collect_params().load("pds", allow_missing=True)
     before = values(r)
     r.collect_params().load("pds", allow_missing=True, ignore_extra=True)

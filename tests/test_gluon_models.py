@@ -101,7 +101,7 @@ def test_what_cannot_be_written_to_says_so() -> None:
         gluon.save_parameters({"w": "text"}, "n")
     with pytest.raises(TypeError, match="names are str, but 3 is an int"):
         gluon.save_parameters({3: np.ones(2)}, "n")
-    with pytest.raises(ValueError, match="'a.b' twice"):
+    with pytest.raises(ValueError, match=r"'a.b' twice"):
         gluon.save_parameters({"a.b": np.ones(1), "a": {"b": np.ones(1)}}, "n")
     assert not Path("n").exists()
 

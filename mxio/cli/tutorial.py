@@ -231,8 +231,9 @@ new.add(nn.Dense(256, activation='relu'), nn.Dense(2))
 new.load_parameters('mlp.params', select='0.*', rename={'hidden': '0'})
 new[1].initialize()
 new(x).shape
+both = {'hidden': '0', 'output': '1'}
 try:
-    new.load_parameters('mlp.params', rename={'hidden': '0', 'output': '1'})
+    new.load_parameters('mlp.params', rename=both)
 except AssertionError as error:
     print(str(error).split(': ')[-1])
 """,

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 import numpy as np
 
 from mxio import _host, _tree
+from mxio._index import full_names
 from mxio._lazy import LazyArray
 from mxio._reader import Reader
 from mxio._sparse import SparseArray
@@ -420,8 +421,7 @@ def _mismatch(given: _Given, name: str, slot: Any, clause: str) -> ParameterErro
 
 def _naming(held: list[str], missing: list[str]) -> str:
     """Return what else may be the matter where no name of a file fits."""
-    dotted = any("." in name for name in held)
-    if held and not dotted and any("." in name for name in missing):
+    if full_names(held) and any("." in name for name in missing):
         return (
             ". (The file has full names, as ParameterDict.save, save_params and export of MXNet "
             "write them; this network's own are another network's.)"

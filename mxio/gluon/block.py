@@ -352,6 +352,8 @@ class Block(architecture.Described):
 
         Examples
         --------
+        >>> net = nn.Dense(2, in_units=3)
+        >>> net.initialize()
         >>> net.save_parameters('net.params')
         """
         _file.save(filename, self._values(deduplicate), format=format, **options)
@@ -422,7 +424,10 @@ class Block(architecture.Described):
 
         Examples
         --------
-        >>> net.load_parameters('net.params', select='hidden.*')
+        >>> net = nn.Dense(2, in_units=3)
+        >>> net.initialize()
+        >>> net.save_parameters('net.params')
+        >>> nn.Dense(2).load_parameters('net.params', select='weight')
         """
         _restore.restore(
             filename,

@@ -153,8 +153,9 @@ def load_parameters(
 
     Examples
     --------
+    >>> save_parameters({'w': np.ones(3), 'layer': {'b': np.zeros(2)}}, 'model.mxio')
     >>> model = {'w': np.zeros(3), 'layer': {'b': np.ones(2)}}
-    >>> load_parameters(model, 'w.mxio')
+    >>> load_parameters(model, 'model.mxio')
     >>> model['w']
     array([1., 1., 1.])
     """
