@@ -8,8 +8,8 @@ it is asked for, so a file of a million arrays opens without a million objects.
 from __future__ import annotations
 
 import functools
+import os
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -395,7 +395,7 @@ class Index(Mapping[str, Entry]):
     @functools.cached_property
     def token(self) -> object:
         """What tells the contents of this file from those of all others."""
-        return uuid.uuid4().hex if self.origin is None else self.origin.identity
+        return os.urandom(16).hex() if self.origin is None else self.origin.identity
 
     @property
     def has_checksums(self) -> bool:

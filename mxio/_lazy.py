@@ -234,7 +234,8 @@ class LazyArray:
             As in ``x[region]``; None is everything.
         out : numpy.ndarray, optional
             Filled and returned: of the region's shape, of this dtype, writable;
-            strides as they come. After an error its contents are unspecified.
+            strides as they come. After an error its contents are unspecified. (With
+            arrays in the index, it is a copy of what was read into new memory.)
 
         Raises
         ------
