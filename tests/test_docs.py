@@ -84,7 +84,7 @@ def test_the_lines_of_the_page_on_networks_run(
     monkeypatch.chdir(tmp_path)
     text = "".join(blocks(ROOT / "docs/GLUON.md", "python"))
     with NameManager():
-        exec(compile(text, "docs/GLUON.md", "exec"), {"__name__": "docs"})
+        exec(compile(text, "docs/GLUON.md", "exec"), {})
     printed = re.sub(r"\s+", " ", capsys.readouterr().out).strip()
     page = re.sub(r"\s+> ?|\s+", " ", (ROOT / "docs/GLUON.md").read_text(encoding="utf-8"))
     assert printed in page

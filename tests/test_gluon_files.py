@@ -399,7 +399,7 @@ def test_renaming(net: MLP) -> None:
         assert (clone(X) == net(X)).all()
     with pytest.raises(gluon.ParameterError, match=r"rename has 'modle'.*did you mean"):
         MLP().load_parameters("renamed", rename={"modle": ""})
-    with pytest.raises(gluon.ParameterError, match=r"gives the name 'x' to 'model.hidden.weight' a"):
+    with pytest.raises(gluon.ParameterError, match=r"the name 'x' to 'model.hidden.weight' a"):
         MLP().load_parameters("renamed", rename=lambda name: "x")
     with pytest.raises(TypeError, match=r"rename gives None for 'model.hidden.weight'"):
         MLP().load_parameters("renamed", rename=lambda name: None)  # type: ignore[arg-type, return-value]

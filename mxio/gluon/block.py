@@ -564,8 +564,13 @@ class HybridBlock(Block):
                 f"{type(self).__name__} defines neither hybrid_forward nor forward"
             )
         ctx = x.context if isinstance(x, NDArray) else None
-        params = {name: self._operand(p, ctx, (x, *args)) for name, p in self._reg_params.items()}
-        return self.hybrid_forward(nd, x, *args, **params)
+        params = {name: self._operand(p, ctx) for name, p in self._reg_params.items()}
+        try:
+            return self.hybrid_forward(nd, x, *args, **params)
+        except ValueError as error:
+            if type(error) is not ValueError or not params:
+                raise
+            raise ValueError(f"{self.name}, a {type(self).__name__}: {error}") from error
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if type(self).infer_shape is not HybridBlock.infer_shape and any(
@@ -576,7 +581,7 @@ class HybridBlock(Block):
                 parameter._finish_if_known()
         return super().__call__(*args, **kwargs)
 
-    def _operand(self, parameter: Parameter, ctx: Any, args: tuple[Any, ...]) -> Any:
+    def _operand(self, parameter: Parameter, ctx: Any) -> Any:
         if parameter._is_deferred and not parameter._finish_if_known():
             return parameter  # the operator that uses it says its shape
         own = parameter._contexts

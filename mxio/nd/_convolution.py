@@ -154,15 +154,15 @@ def Convolution(
             f"and {num_filter} filters"
         )
     each = channels // num_group
-    shape = (num_filter, *kernel, each) if last else (num_filter, each, *kernel)
-    weight = learned(weight, shape, "weight")
-    bias = bias_of(bias, no_bias, num_filter, "Convolution")
     for size, k, d, p in zip(x.shape[2:], kernel, dilate, pad, strict=True):
         if d * (k - 1) + 1 > size + 2 * p:
             raise ValueError(
                 f"kernel={kernel} with dilate={dilate} does not fit into data of size "
                 f"{x.shape[2:]} with pad={pad}"
             )
+    shape = (num_filter, *kernel, each) if last else (num_filter, each, *kernel)
+    weight = learned(weight, shape, "weight")
+    bias = bias_of(bias, no_bias, num_filter, "Convolution")
     dtype = floating(data, weight, bias)
     exact = computing(dtype)
     w = rounded(np.moveaxis(weight, -1, 1) if last else weight, exact)
