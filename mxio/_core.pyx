@@ -200,6 +200,10 @@ cdef class Index:
         return head.file_nbytes, head.generation, head.index_crc
 
     @property
+    def n_aliases(self):
+        return mxio_index_n_aliases(self._index)
+
+    @property
     def has_checksums(self):
         return mxio_index_checksums(self._index) != NULL
 

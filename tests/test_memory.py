@@ -290,3 +290,55 @@ report(descriptors=after[0] - descriptors, memory=after[1] - memory,
     assert found["maps"] == 0
     assert found["left"] == ["x.mxio"]
     assert found["memory"] <= 4 * MIB
+
+
+@pytest.mark.parametrize("format", ["mxio", "mxnet", "safetensors"])
+def test_restoring_a_network_takes_its_parameters_and_at_most_16_mib_more(
+    format: str, tmp_path: Path
+) -> None:
+    need_memory(GIB)
+    path = tmp_path / "net"
+    network = """
+from mxio.gluon import nn
+def make(n_in=0):
+    net = nn.HybridSequential()
+    net.add(*(nn.Dense(1 << 12, use_bias=i % 2, in_units=n_in) for i in range(8)))
+    net.add(*(nn.Dense(1, in_units=1) for _ in range(2000)))
+    return net
+payload = 8 * (1 << 26)
+"""
+    run(
+        network
+        + f"""
+net = make(1 << 12)
+net.initialize("ones")
+net.save_parameters(path, format={format!r}, sync=False)
+report()
+""",
+        path,
+    )
+    cast = "for p in net.collect_params().values(): p.cast('float16')"
+    ways = {
+        "new": ("", "", 1.0),
+        "initialized": ("net.initialize('zeros')", "", 0.0),
+        "of another dtype": (cast, "cast_dtype=True", 0.5),
+    }
+    for what, (prepare, options, share) in ways.items():
+        found = run(
+            network
+            + f"""
+net = make({1 << 12 if what == "initialized" else 0})
+{prepare}
+grew, _ = grown(lambda: net.load_parameters(path, {options}))
+ones = {True: 0, False: 1}
+right = all(
+    (p.data() == ones[p.name.endswith("bias")]).all() for p in net.collect_params().values()
+)
+report(grew=grew, payload=payload, right=bool(right))
+""",
+            path,
+        )
+        beside = found["grew"] - share * found["payload"]
+        show(f"restoring 512 MiB, {what}, {format}, beside", beside)
+        assert found["right"]
+        assert beside <= 16 * MIB

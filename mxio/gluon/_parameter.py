@@ -426,11 +426,16 @@ class Parameter:
         )
 
     def _adopt(self, array: Array, contexts: list[Context], is_other: bool) -> None:
-        if not self._contexts:
-            self._contexts = contexts
         if is_other:
             self._dtype = array.dtype.type
-        self._take(array)
+        if self._contexts or len(contexts) > 1:
+            self._contexts = self._contexts or contexts
+            self._take(array)
+            return
+        # One that was never initialized, as most are that a file is loaded into.
+        self._contexts = contexts
+        self._arrays = [array]
+        self._shape = array.shape
 
 
 class Constant(Parameter):

@@ -75,18 +75,21 @@ class _Given:
         self.what = what  # for messages
         self.arrays = arrays
         self._reader = reader
+        self._is_flat = False  # whether all arrays are entries
 
     def _numbers(self, names: Sequence[str]) -> list[int] | None:
         """Return the numbers of entries, if that is what all names have."""
         given = [self.arrays[name] for name in names]
-        return given if self._reader is not None and set(map(type, given)) <= {int} else None
+        return given if self._is_flat or (given and set(map(type, given)) <= {int}) else None
 
     @classmethod
     def of_file(cls, reader: Reader) -> _Given:
         index = reader.index
         what = f"file {quote(os.fspath(reader._file.name))}"
         if index.structure == b'"dict"':
-            return cls(what, reader, dict(zip(index.names(), range(len(index)), strict=True)))
+            flat = cls(what, reader, dict(zip(index.names(), range(len(index)), strict=True)))
+            flat._is_flat = True
+            return flat
         lazy = [reader[name] for name in index.names()]
         arrays: dict[str, Any] = {}
         tree = _tree.unflatten(index.structure, index.names(), lazy)
@@ -168,10 +171,9 @@ def _apart(reader: Reader, numbers: list[int]) -> list[Array]:
     What is one in a file is one in a model only where the model says so.
     """
     arrays = reader._copy(numbers)
-    firsts = [first for *_, first in reader.index.handle.entries(numbers)]
-    if len(set(firsts)) < len(firsts):
+    if reader.index.handle.n_aliases:
         seen: set[int] = set()
-        for at, first in enumerate(firsts):
+        for at, (*_, first) in enumerate(reader.index.handle.entries(numbers)):
             if first in seen:
                 arrays[at] = arrays[at].copy(order="K")
             seen.add(first)
@@ -377,6 +379,7 @@ def _unpack(given: _Given, model: Model, names: dict[str, str]) -> bool:
         except ValueError as error:
             raise ParameterError(f"{quote(old)} in {given.what}: {error}") from None
         del names[old], given.arrays[old]
+        given._is_flat = False
         given.arrays.update(parts)
         names.update(zip(parts, parts, strict=True))
         found = True
