@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from types import ModuleType
 from typing import Any
 
-from benchmarks import formats, load, partial, report, save, small
+from benchmarks import formats, load, partial, report, restore, save, small
 from benchmarks.harness import SIZES, NotCold, Run, machine, measure
 from benchmarks.peers import find
 
@@ -33,6 +33,7 @@ QUESTIONS: dict[str, ModuleType] = {
     "small": small,
     "partial": partial,
     "formats": formats,
+    "restore": restore,
 }
 
 
