@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array as stdlib_array
 import contextlib
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -427,6 +428,9 @@ def test_a_file_that_is_cut_short_while_open_is_an_error(tmp_path: Path) -> None
 
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="peaks of memory are read from Linux's /proc"
+)
+@pytest.mark.skipif(
+    "asan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer takes memory of its own"
 )
 def test_little_memory_is_taken_beside(tmp_path: Path) -> None:
     code = """

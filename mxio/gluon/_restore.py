@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -134,7 +134,7 @@ class _Given:
                 found.append((tuple(item.shape), item.dtype))
         return found
 
-    def check(self, names: Iterable[str]) -> None:
+    def check(self, names: Sequence[str]) -> None:
         """Compare the checksums of arrays that are going to be read in place."""
         numbers = [item for item in map(self.arrays.get, names) if type(item) is int]
         if self._reader is not None and numbers:
@@ -150,8 +150,12 @@ class _Given:
         read = iter(_apart(cast(Reader, self._reader), numbers) if numbers else ())
         return [next(read) if type(item) is int else _dense(item) for item in given]
 
-    def fill(self, names: Sequence[str], into: Sequence[Array], cast: bool) -> None:
-        """Fill arrays in place, converting."""
+    def fill(self, names: Sequence[str], into: Sequence[Array], converts: bool) -> None:
+        """Fill arrays in place, converting where `converts` allows it."""
+        entries = self._numbers(names)
+        if entries is not None:
+            cast(Reader, self._reader)._fill(entries, into, converts)
+            return
         numbers, arrays = [], []
         for name, array in zip(names, into, strict=True):
             item = self.arrays[name]
@@ -161,8 +165,7 @@ class _Given:
             else:
                 np.copyto(array, _dense(item), casting="unsafe")
         if numbers:
-            assert self._reader is not None
-            self._reader._fill(numbers, arrays, cast)
+            cast(Reader, self._reader)._fill(numbers, arrays, converts)
 
 
 def _apart(reader: Reader, numbers: list[int]) -> list[Array]:
@@ -288,14 +291,15 @@ def _restore(given: _Given, model: Model, rules: _Rules) -> None:
         names = [olds[name] for name in names]
     work = _decided(given, rules, names, found.slots)
 
-    given.check([name for name, *_ in work.fill])
+    given.check([name for name, _, _ in work.fill])
     arrays = given.read([name for name, _, _ in work.adopt])
     converted = [np.empty(shape, dtype) for _, _, shape, dtype in work.convert]
     given.fill([name for name, *_ in work.convert], converted, True)
 
     # From here on nothing is left that depends on what the file holds.
-    filled = [(name, array) for name, _, memory in work.fill for array in memory]
-    given.fill([name for name, _ in filled], [array for _, array in filled], rules.cast_dtype)
+    filled = [name for name, _, memory in work.fill for _ in memory]
+    into = [array for _, _, memory in work.fill for array in memory]
+    given.fill(filled, into, rules.cast_dtype)
     contexts = rules.contexts or [cpu()]
     for (_, slot, is_other), array in zip(work.adopt, arrays, strict=True):
         slot._adopt(array, contexts, is_other)
