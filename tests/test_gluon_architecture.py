@@ -277,6 +277,21 @@ def test_a_newer_architecture_says_so() -> None:
         gluon.load("list")
 
 
+def test_text_that_is_nested_without_end_is_an_error() -> None:
+    deep = '{"class":"Sequential","children":{"0":' * 5000 + "{}" + "}}" * 5000
+    for text in ("[" * 100_000, f'{{"version":1,"network":{deep}}}'):
+        mxio.save("text", {"w": np.ones(1)}, metadata={"gluon": text})
+        with pytest.raises(mxio.FormatError, match="not JSON|nested too deep"):
+            gluon.load("text")
+
+
+def test_an_initializer_in_a_file_reads_no_other_file() -> None:
+    for value in ({"init": ["load", {"param": "w"}]}, {"init": ["mixed", {}]}):
+        network = DENSE | {"kwargs": {"weight_initializer": value}}
+        with pytest.raises(mxio.FormatError, match="no initializer is registered as"):
+            gluon.load(crafted(network))
+
+
 def test_nesting_is_bounded() -> None:
     net: nn.Block = nn.Dense(1, in_units=1)
     for _ in range(60):

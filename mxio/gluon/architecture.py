@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -277,7 +277,7 @@ def build(architecture: Any, n_parameters: int) -> Described:
     if isinstance(architecture, str):
         try:
             architecture = json.loads(architecture)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise FormatError("the architecture is text that is not JSON") from None
     if not isinstance(architecture, dict) or "network" not in architecture:
         raise FormatError("the architecture is not a description of a network")
@@ -287,20 +287,21 @@ def build(architecture: Any, n_parameters: int) -> Described:
             f"version {_VERSION}"
         )
     node = architecture["network"]
-    with limit(4 * (n_parameters + _count(node, 0)) + _ROOM):
-        building = _Build()
-        network = building.block(node, ())
-        building.rename()
+    try:
+        with limit(4 * (n_parameters + _count(node)) + _ROOM):
+            building = _Build()
+            network = building.block(node, ())
+            building.rename()
+    except RecursionError:
+        raise FormatError("the architecture is nested too deep") from None
     return network
 
 
-def _count(node: Any, depth: int) -> int:
+def _count(node: Any) -> int:
     """Return how many blocks JSON describes."""
     if isinstance(node, dict):
-        return ("class" in node) + sum(_count(item, depth + 1) for item in node.values())
-    if isinstance(node, list):
-        return sum(_count(item, depth + 1) for item in node)
-    return 0
+        return ("class" in node) + sum(map(_count, node.values()))
+    return sum(map(_count, node)) if isinstance(node, list) else 0
 
 
 class _Build:
@@ -407,13 +408,13 @@ class _Build:
             if word == "dict" and isinstance(inner, dict):
                 return {key: self._value(item, (*path, key)) for key, item in inner.items()}
             if word == "dtype" and isinstance(inner, str):
-                return dtype_of(inner).type
+                return self._made(lambda: dtype_of(inner).type, path)
             if word == "type" and isinstance(inner, str):
                 return self._class(inner, _where(path))
             if word == "ctx" and isinstance(inner, list) and len(inner) == 2:
-                return Context(*inner)
+                return self._made(lambda: Context(*inner), path)
             if word == "init" and isinstance(inner, list) and len(inner) == 2:
-                return initializer.create(json.dumps(inner))
+                return self._made(lambda: initializer.create(json.dumps(inner)), path)
             if word == "block":
                 return self.block(inner, path)
             if word == "same":
@@ -421,6 +422,12 @@ class _Build:
             if word == "params_of":
                 return self._at(inner)._params
         raise FormatError(f"the architecture has a value for {_where(path)} that means nothing")
+
+    def _made(self, make: Callable[[], Any], path: tuple[str, ...]) -> Any:
+        try:
+            return make()
+        except (TypeError, ValueError) as error:
+            raise FormatError(f"the architecture, at {_where(path)}: {error}") from None
 
     def rename(self) -> None:
         """Give blocks and parameters the names they had, whatever was counted meanwhile."""
