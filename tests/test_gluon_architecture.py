@@ -281,7 +281,7 @@ def test_text_that_is_nested_without_end_is_an_error() -> None:
     deep = '{"class":"Sequential","children":{"0":' * 5000 + "{}" + "}}" * 5000
     for text in ("[" * 100_000, f'{{"version":1,"network":{deep}}}'):
         mxio.save("text", {"w": np.ones(1)}, metadata={"gluon": text})
-        with pytest.raises(mxio.FormatError, match="not JSON|nested too deep"):
+        with pytest.raises(mxio.FormatError, match=r"not JSON|nested too deep"):
             gluon.load("text")
 
 
