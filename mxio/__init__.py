@@ -58,6 +58,7 @@ __all__ = [
     "model",
     "name",
     "nd",
+    "ndarray",
     "open",
     "random",
     "save",
@@ -76,6 +77,7 @@ _LATER = {
     "model": "mxio.model",
     "name": "mxio.name",
     "nd": "mxio.nd",
+    "ndarray": "mxio.nd",
     "random": "mxio.nd.random",
 }
 
@@ -90,4 +92,9 @@ def __getattr__(name: str) -> object:
 
         module = importlib.import_module(_LATER[name])
         return getattr(module, name, module)
+    if name in ("autograd", "metric", "optimizer", "sym", "symbol", "kv", "io", "image"):
+        raise AttributeError(
+            f"mxio has no {name!r}: it saves and loads networks and runs them, but trains none "
+            "(docs/GLUON.md)"
+        )
     raise AttributeError(f"module 'mxio' has no attribute {name!r}")

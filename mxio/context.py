@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 
-__all__ = ["Context", "cpu", "cpu_pinned", "current_context", "gpu"]
+__all__ = ["Context", "cpu", "cpu_pinned", "current_context", "gpu", "num_gpus"]
 
 _TYPES = ("cpu", "gpu", "cpu_pinned", "cpu_shared")
 
@@ -101,3 +101,8 @@ def cpu_pinned(device_id: int = 0) -> Context:
 def current_context() -> Context:
     """Return the context of arrays made without ``ctx=``: ``cpu(0)``, or that of ``with``."""
     return _entered.stack[-1] if _entered.stack else cpu()
+
+
+def num_gpus() -> int:
+    """Return 0: mxio computes on the CPU."""
+    return 0

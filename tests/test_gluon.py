@@ -284,9 +284,9 @@ def test_a_parameter_checks_what_it_is_given() -> None:
     assert p.data().dtype == np.float32
     assert (p.data() == 1).all()
     for shape in ((3, 3), (2, 3, 1), (2,)):
-        with pytest.raises(AssertionError, match=re.escape(f"Expected shape {shape}")):
+        with pytest.raises(AssertionError, match=re.escape(f"given shape {shape}")):
             p.set_data(nd.ones(shape))
-    with pytest.raises(AssertionError, match=r"Expected shape \(2, 4\)"):
+    with pytest.raises(AssertionError, match=r"given shape \(2, 4\)"):
         p.shape = (2, 4)
     with pytest.raises(AssertionError, match="grad_req must be one of"):
         p.grad_req = "bad"

@@ -292,6 +292,79 @@ def test_an_initializer_in_a_file_reads_no_other_file() -> None:
             gluon.load(crafted(network))
 
 
+def test_places_are_counted_before_they_are_visited() -> None:
+    """Blocks that are the same in two places, twenty times over, have a million names."""
+    depth = 40
+    node: dict[str, Any] = {"class": "Dense", "args": [6], "kwargs": {"in_units": 6}}
+    for level in range(depth):
+        node = {
+            "class": "Sequential",
+            "children": {"0": node, "1": {"same": ["0"] * (depth - level)}},
+        }
+    with pytest.raises(mxio.FormatError, match="far more places than parameters"):
+        gluon.load(crafted_text(node))
+
+
+def crafted_text(network: Any) -> str:
+    text = json.dumps({"version": 1, "network": network})
+    mxio.save("crafted", {"w": np.ones(1)}, metadata={"gluon": text})
+    return "crafted"
+
+
+@pytest.mark.parametrize(
+    "name", ["forward", "collect_params", "load_parameters", "__class__", "_children", "a b", ""]
+)
+def test_a_block_in_a_file_replaces_no_method(name: str) -> None:
+    network = {"class": "Sequential", "children": {name: DENSE | {"attribute": True}}}
+    with pytest.raises(mxio.FormatError, match="which is no name for one"):
+        gluon.load(crafted(network))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"class": "Sequential", "children": {"0": {"same": []}}},
+        {
+            "class": "Sequential",
+            "children": {"0": {"class": "Sequential", "children": {"0": {"same": ["0"]}}}},
+        },
+        {"class": "Lambda", "args": ["load"]},
+        {"class": "Lambda", "args": ["save"]},
+        {"class": "Dense", "args": [-4]},
+        {"class": "Dropout", "args": ["x"]},
+        {"class": "GroupNorm", "args": [0]},
+        {"class": "Dense", "args": [2], "kwargs": {"dtype": {"dtype": "object"}}},
+        {"class": "Dense", "args": [2], "prefix": 5},
+    ],
+)
+def test_nonsense_is_refused(network: Any) -> None:
+    with pytest.raises(mxio.FormatError):
+        gluon.load(crafted(network))
+
+
+def test_arguments_are_kept_as_they_were_given() -> None:
+    @gluon.register
+    class Popping(nn.Block):
+        def __init__(self, options: dict[str, Any], **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.d = nn.Dense(options.pop("units"), in_units=4)
+
+        def forward(self, x: Any) -> Any:
+            return self.d(x)
+
+    again(Popping({"units": 3}), X)
+
+
+def test_an_initializer_that_no_file_can_name_is_refused_when_saving() -> None:
+    class Own(init.Uniform):
+        pass
+
+    net = nn.Dense(2, in_units=3, weight_initializer=Own(0.1))
+    net.initialize()
+    with pytest.raises(TypeError, match="weight_initializer of the network, a Dense is"):
+        net.save("no")
+
+
 def test_nesting_is_bounded() -> None:
     net: nn.Block = nn.Dense(1, in_units=1)
     for _ in range(60):

@@ -405,6 +405,51 @@ def test_renaming(net: MLP) -> None:
         MLP().load_parameters("renamed", rename=lambda name: None)  # type: ignore[arg-type, return-value]
 
 
+def test_an_explicit_name_takes_the_place_of_another(net: MLP) -> None:
+    deep = nn.Sequential()
+    deep.add(*(nn.Dense(3, in_units=3) for _ in range(3)))
+    deep.initialize()
+    deep.save_parameters("deep")
+    one = nn.Sequential()
+    one.add(nn.Dense(3))
+    one.load_parameters("deep", rename={"2": "0"}, select="0.*")
+    assert (one[0].weight.data() == deep[2].weight.data()).all()
+    part = nn.Sequential()
+    part.add(deep)
+    part.save_parameters("part")
+    bare = nn.Sequential()
+    bare.add(*(nn.Dense(3, in_units=3) for _ in range(3)))
+    bare.load_parameters("part", rename={"0": ""})
+    assert values(bare) == values(deep)
+
+
+def test_every_pattern_must_select_something(net: MLP) -> None:
+    for wrong in (["hidden.*", "ouptut.*"], ["hidn.*"]):
+        with pytest.raises(gluon.ParameterError, match=r"select='\w+\.\*' selects nothing"):
+            MLP().load_parameters("mlp.params", select=wrong)
+    with pytest.raises(TypeError, match=r"select is a pattern .*, not 5"):
+        MLP().load_parameters("mlp.params", select=5)  # type: ignore[arg-type]
+
+
+def test_all_that_does_not_fit_is_named(net: MLP) -> None:
+    mxio.save("bad", {k: v[:2] for k, v in mxio.load("mlp.params").items()})
+    with pytest.raises(gluon.ParameterError, match=r"3 more do not fit: 'hidden.bias', 'output"):
+        MLP().load_parameters("bad")
+    mxio.save("text", {k: v.astype("U3") for k, v in mxio.load("mlp.params").items()})
+    for initialized in (False, True):
+        clone = MLP()
+        if initialized:
+            clone.load_parameters("mlp.params")
+        with pytest.raises(gluon.ParameterError, match=r"expected float32 vs saved <U3: no such"):
+            clone.load_parameters("text", cast_dtype=True)
+
+
+def test_lists_of_numbers_are_arrays() -> None:
+    d = nn.Dense(1, in_units=2, dtype="float64")
+    d.load_dict({"weight": [[1.0, 2.0]], "bias": [0.5]})
+    assert d.weight.data().tolist() == [[1, 2]]
+
+
 def test_nested_mappings_have_dotted_names(net: MLP) -> None:
     flat = mxio.load("mlp.params")
     nested = {

@@ -47,3 +47,12 @@ __all__ = [
     "rnn",
     "save_parameters",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("Trainer", "data", "loss", "utils", "SymbolBlock"):
+        raise AttributeError(
+            f"mxio.gluon has no {name!r}: it saves and loads networks and runs them, but trains "
+            "none (docs/GLUON.md)"
+        )
+    raise AttributeError(f"module 'mxio.gluon' has no attribute {name!r}")

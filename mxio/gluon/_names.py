@@ -124,7 +124,13 @@ def renamed(names: Sequence[str], rename: Rename) -> dict[str, str]:
             while key not in rename and "." in key:
                 key = key.rpartition(".")[0]
             unused.discard(key)
-            new[name] = rename[key] + name[len(key) :] if key in rename else name
+            if key in rename:
+                # To '' means to cut the beginning off.
+                new[name] = (rename[key] + name[len(key) :]).removeprefix(
+                    "." if key != name else ""
+                )
+            else:
+                new[name] = name
         if unused:
             key = next(key for key in rename if key in unused)
             beginnings = {name[: dot.start()] for name in names for dot in _DOT.finditer(name)}
@@ -132,6 +138,11 @@ def renamed(names: Sequence[str], rename: Rename) -> dict[str, str]:
                 f"rename has {quote(key)}, which is no name in the file, nor the beginning of one "
                 f"up to a dot{hint(key, [*names, *sorted(beginnings)])}"
             )
+        # What is renamed explicitly takes the place of what is not.
+        taken = {changed for name, changed in new.items() if changed != name}
+        new = {
+            name: changed for name, changed in new.items() if changed != name or name not in taken
+        }
     sources: dict[str, str] = {}
     for name, changed in new.items():
         if not isinstance(changed, str):
@@ -144,13 +155,32 @@ def renamed(names: Sequence[str], rename: Rename) -> dict[str, str]:
     return new
 
 
-def selector(select: Select) -> Callable[[str], bool]:
-    """Return what says whether a name is selected: by patterns, as of files, or by a callable."""
-    if callable(select):
-        return select
-    patterns = [select] if isinstance(select, str) else list(select or ())
-    wanted = [re.compile(fnmatch.translate(pattern)) for pattern in patterns]
-    return lambda name: any(pattern.match(name) for pattern in wanted)
+class _Selection:
+    """Which names are selected: by patterns, as of files, or by a callable."""
+
+    def __init__(self, select: Select) -> None:
+        if not callable(select):
+            patterns = [select] if isinstance(select, str) else select
+            if not isinstance(patterns, Iterable):
+                raise TypeError(
+                    "select is a pattern such as 'features.*', several, or a function of a name, "
+                    f"not {select!r}"
+                )
+            self._patterns = {text: re.compile(fnmatch.translate(text)) for text in patterns}
+            self.unused = dict.fromkeys(self._patterns)
+            select = self._matches
+        else:
+            self.unused = {}
+        self._select = select
+
+    def _matches(self, name: str) -> bool:
+        found = [text for text, pattern in self._patterns.items() if pattern.match(name)]
+        for text in found:
+            self.unused.pop(text, None)
+        return bool(found)
+
+    def __call__(self, name: str) -> bool:
+        return bool(self._select(name))
 
 
 def match(names: Sequence[str], model: Model, select: Select = None) -> Match:
@@ -169,7 +199,15 @@ def match(names: Sequence[str], model: Model, select: Select = None) -> Match:
         slots = list(map(model.structure.get, names))
         if None not in slots:
             return Match(list(names), slots, [], [])
-    chosen = selector(select) if select is not None else None
+    chosen = _Selection(select) if select is not None else None
+    if chosen is not None:
+        for name in model.structure:
+            chosen(name)
+        if chosen.unused:
+            raise ParameterError(
+                f"select={next(iter(chosen.unused))!r} selects nothing: the model has no such "
+                f"name{hint(next(iter(chosen.unused)), model.structure)}"
+            )
     best: Match | None = None
     for given, places in _namings(names, model):
         found = _matched(names, given, places, model, chosen)
@@ -284,5 +322,6 @@ def hint(name: str, others: Iterable[str]) -> str:
     import difflib  # only to help
 
     some = list(others)[:1000]
-    close = difflib.get_close_matches(name[:200], [other for other in some if len(other) < 200], 2)
+    known = [other for other in some if len(other) < 200]
+    close = difflib.get_close_matches(name[:200], known, 2, 0.75)
     return f": did you mean {' or '.join(map(quote, close))}?" if close else ""

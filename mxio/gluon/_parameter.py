@@ -84,6 +84,8 @@ class Parameter:
         self.init = init
         self.lr_mult = lr_mult
         self.wd_mult = wd_mult
+        if dtype_of(dtype).kind in "OSUM":
+            raise TypeError(f"Parameter '{name}' cannot have dtype {dtype}: it is of numbers")
         self._dtype = dtype
         self._shape = _shapes.plain(shape)
         self._allow_deferred_init = allow_deferred_init
@@ -123,8 +125,8 @@ class Parameter:
         if _shapes.fits(known, new):
             return new
         raise ParameterError(
-            f"Expected shape {new} is incompatible with given shape {known} of Parameter "
-            f"'{self.name}'."
+            f"Expected shape {known} of Parameter '{self.name}' is incompatible with given shape "
+            f"{new}."
         )
 
     @property

@@ -185,6 +185,8 @@ def _apart(reader: Reader, numbers: list[int]) -> list[Array]:
 
 def _flatten(node: Any, path: str, into: dict[str, Any], what: str) -> None:
     """Collect the arrays of nested containers by their path, joined by dots as in Gluon."""
+    if isinstance(node, (list, tuple)) and node and _is_numbers(node):
+        node = np.asarray(node)
     if isinstance(node, (dict, list, tuple)):
         pairs = node.items() if isinstance(node, dict) else enumerate(node)
         for key, item in pairs:
@@ -200,6 +202,13 @@ def _flatten(node: Any, path: str, into: dict[str, Any], what: str) -> None:
         into[path] = _host.to_sparse(node) or _array(node, path)
     else:
         into[path] = _Plain(node)
+
+
+def _is_numbers(node: Any) -> bool:
+    """Whether lists in lists hold plain numbers alone."""
+    if isinstance(node, (list, tuple)):
+        return all(map(_is_numbers, node))
+    return isinstance(node, (bool, int, float))
 
 
 class _Plain:
@@ -335,11 +344,12 @@ def _decided(given: _Given, rules: _Rules, names: list[str], slots: list[Any]) -
                 raise ParameterError(f"{refusal}; nothing was loaded")
     own: Any = None
     wanted = dtype_of(own)
+    wrong: list[tuple[str, Any, str]] = []
     for name, slot, (shape, dtype) in zip(names, slots, given.signatures(names), strict=True):
         known, kept, memory = slot._state()
         if known != shape and not fits(known, shape):
-            clause = f"shape incompatible expected {known} vs saved {shape}"
-            raise _mismatch(given, name, slot, clause)
+            wrong.append((name, slot, f"shape incompatible expected {known} vs saved {shape}"))
+            continue
         if kept is not own:
             own, wanted = kept, dtype_of(kept)
         if wanted is dtype or wanted == dtype:
@@ -348,19 +358,21 @@ def _decided(given: _Given, rules: _Rules, names: list[str], slots: list[Any]) -
             else:
                 fill.append((name, slot, memory))
         elif not rules.cast_dtype:
-            raise _mismatch(
-                given,
-                name,
-                slot,
-                f"dtype incompatible expected {wanted} vs saved {dtype}. Set cast_dtype=True to "
-                "cast the dtype of saved params",
-            )
+            clause = f"dtype incompatible expected {wanted} vs saved {dtype}"
+            if _is_real(dtype) and _is_real(wanted):
+                clause += ". Set cast_dtype=True to cast the dtype of saved params"
+            wrong.append((name, slot, clause))
+        elif not (_is_real(dtype) and _is_real(wanted)):
+            clause = f"dtype incompatible expected {wanted} vs saved {dtype}: no such number"
+            wrong.append((name, slot, clause))
         elif rules.takes_saved:
             adopt.append((name, slot, True))
         elif memory is None:
             convert.append((name, slot, shape, wanted))
         else:
             fill.append((name, slot, memory))
+    if wrong:
+        raise _mismatch(given, wrong)
     if len(set(map(id, slots))) < len(slots):
         # Where a place has several names, the last one in the file is its value, as in MXNet.
         last = {id(slot): name for name, slot in zip(names, slots, strict=True)}
@@ -421,9 +433,21 @@ def _check_complete(given: _Given, rules: _Rules, model: Model, found: Match) ->
         )
 
 
-def _mismatch(given: _Given, name: str, slot: Any, clause: str) -> ParameterError:
+def _is_real(dtype: np.dtype[Any]) -> bool:
+    """Whether it is of real numbers, those of ml_dtypes included."""
+    return dtype.kind in "biufV"
+
+
+def _mismatch(given: _Given, wrong: list[tuple[str, Any, str]]) -> ParameterError:
+    (name, slot, clause), *others = wrong
     where = f"{quote(name)} in {given.what}"
-    return ParameterError(f"Failed loading Parameter '{clip(slot.name)}' from {where}: {clause}.")
+    more = ""
+    if others:
+        verb = "does" if len(others) == 1 else "do"
+        more = f" ({len(others)} more {verb} not fit: {_some([other for other, *_ in others])})"
+    return ParameterError(
+        f"Failed loading Parameter '{clip(slot.name)}' from {where}: {clause}.{more}"
+    )
 
 
 def _naming(held: list[str], missing: list[str]) -> str:
@@ -431,7 +455,7 @@ def _naming(held: list[str], missing: list[str]) -> str:
     if full_names(held) and any("." in name for name in missing):
         return (
             ". (The file has full names, as ParameterDict.save, save_params and export of MXNet "
-            "write them; this network's own are another network's.)"
+            "write them. These fit a network of the same structure as a whole, not a part of it.)"
         )
     return "."
 

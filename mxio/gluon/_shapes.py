@@ -17,8 +17,10 @@ def plain(shape: int | Sequence[int] | None) -> Shape | None:
     """Return a shape as a tuple of int, 0 for what is unknown: -1 in MXNet's NumPy mode."""
     if shape is None:
         return None
-    dims = (shape,) if isinstance(shape, (int, np.integer)) else shape
-    return tuple(max(0, int(dim)) for dim in dims)
+    dims = tuple(map(int, (shape,) if isinstance(shape, (int, np.integer)) else shape))
+    if min(dims, default=0) < -1:
+        raise ValueError(f"a shape has dimensions of 0 or more, or -1 for unknown, not {dims}")
+    return tuple(max(0, dim) for dim in dims)
 
 
 def fits(known: Shape | None, shape: Shape | None) -> bool:

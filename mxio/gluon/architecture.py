@@ -69,11 +69,19 @@ class Described:
     def __new__(cls: type[_Block], *args: Any, **kwargs: Any) -> _Block:
         spend()
         self = super().__new__(cls)
-        object.__setattr__(self, "_arguments", (args, kwargs))
+        # As they are now: a constructor may change what it was given.
+        object.__setattr__(self, "_arguments", (_kept(args), _kept(kwargs)))
         return self
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return self._arguments
+
+
+def _kept(value: Any) -> Any:
+    """Return a value with its plain containers copied."""
+    if type(value) is dict:
+        return {key: _kept(item) for key, item in value.items()}
+    return type(value)(map(_kept, value)) if type(value) in (list, tuple) else value
 
 
 _Class = TypeVar("_Class", bound=type[Described])
@@ -219,9 +227,13 @@ class _Describe:
             return {"type": value.__name__}
         if isinstance(value, Context):
             return {"ctx": [value.device_type, value.device_id]}
+        if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iuf":
+            return {"tuple": value.tolist()}
         if isinstance(value, initializer.Initializer):
             try:
-                return {"init": json.loads(value.dumps())}
+                text = value.dumps()
+                if type(initializer.create(text)) is type(value):
+                    return {"init": json.loads(text)}
             except (TypeError, ValueError):
                 pass
         elif isinstance(value, Described):
@@ -291,6 +303,9 @@ def build(architecture: Any, n_parameters: int) -> Described:
         with limit(4 * (n_parameters + _count(node)) + _ROOM):
             building = _Build()
             network = building.block(node, ())
+            # Blocks that are the same in many places are few, but have many names.
+            if _n_places(network, {}) > 4 * (n_parameters + _count(node)) + _ROOM:
+                raise FormatError("the architecture has far more places than parameters")
             building.rename()
     except RecursionError:
         raise FormatError("the architecture is nested too deep") from None
@@ -304,9 +319,23 @@ def _count(node: Any) -> int:
     return sum(map(_count, node)) if isinstance(node, list) else 0
 
 
+def _n_places(block: Described, known: dict[int, int]) -> int:
+    """Return how many paths lead to blocks of a network, and to its parameters."""
+    if id(block) not in known:
+        own = 1 + len(cast(Any, block)._reg_params)
+        known[id(block)] = own + sum(_n_places(c, known) for c in block._children.values())
+    return known[id(block)]
+
+
+def _may_be_attribute(block: Described, name: str) -> bool:
+    """Whether a block may be an attribute of this name: no method is replaced, nothing private."""
+    return name.isidentifier() and not name.startswith("_") and not hasattr(type(block), name)
+
+
 class _Build:
     def __init__(self) -> None:
         self._blocks: dict[tuple[str, ...], Described] = {}
+        self._done: set[int] = set()  # those with all their children
         self._prefixes: dict[int, tuple[Described, str]] = {}
 
     def block(self, node: Any, path: tuple[str, ...]) -> Described:
@@ -322,7 +351,8 @@ class _Build:
             raise
         except Exception as error:
             raise FormatError(
-                f"{at} cannot be built: {name} refuses its arguments, {clip(str(error))}"
+                f"{at} cannot be built: {name} refuses its arguments with "
+                f"{type(error).__name__}: {clip(str(error))}"
             ) from error
         self._settle(block, node, path)
         return block
@@ -348,8 +378,9 @@ class _Build:
         """Give a block the children of its node, keeping those that its constructor made so."""
         self._blocks[path] = block
         prefix = node.get("prefix", "")
-        if isinstance(prefix, str):
-            self._prefixes[id(block)] = block, prefix
+        if not isinstance(prefix, str):
+            raise FormatError(f"the architecture has a prefix of {_where(path)} that is no text")
+        self._prefixes[id(block)] = block, prefix
         children = node.get("children", {})
         if not isinstance(children, dict):
             raise FormatError(f"the architecture has no children for {_where(path)}")
@@ -361,8 +392,13 @@ class _Build:
         for name, inner in children.items():
             child = made.get(name)
             there = (*path, name)
+            is_attribute = isinstance(inner, dict) and inner.get("attribute") is True
+            if is_attribute and not _may_be_attribute(block, name):
+                raise FormatError(
+                    f"the architecture has a block for {_where(there)}, which is no name for one"
+                )
             if isinstance(inner, dict) and "same" in inner:
-                wanted = self._at(inner["same"])
+                wanted = self._whole(inner["same"])
                 self._blocks[there] = wanted
             elif child is not None and self._is_so(child, inner):
                 wanted = child
@@ -373,9 +409,10 @@ class _Build:
                 # Not what the constructor made: it may be of any class.
                 block._children.pop(name, None)
                 cast(Any, block).register_child(wanted, name)
-                if isinstance(inner, dict) and inner.get("attribute") is True:
+                if is_attribute:
                     object.__setattr__(block, name, wanted)
         block._children = {name: block._children[name] for name in children}
+        self._done.add(id(block))
 
     def _is_so(self, block: Described, node: Any) -> bool:
         """Whether a block is of the class and the arguments of a node."""
@@ -389,6 +426,12 @@ class _Build:
         except TypeError:  # such as parameters of another block: it was made by its parent's rules
             return True
         return (said, named) == (node.get("args", []), node.get("kwargs", {}))
+
+    def _whole(self, path: Any) -> Described:
+        found = self._at(path)
+        if id(found) not in self._done:
+            raise FormatError(f"the architecture has {clip(repr(path))} inside of itself")
+        return found
 
     def _at(self, path: Any) -> Described:
         found = self._blocks.get(tuple(path)) if isinstance(path, list) else None
@@ -418,7 +461,7 @@ class _Build:
             if word == "block":
                 return self.block(inner, path)
             if word == "same":
-                return self._at(inner)
+                return self._whole(inner)
             if word == "params_of":
                 return self._at(inner)._params
         raise FormatError(f"the architecture has a value for {_where(path)} that means nothing")

@@ -115,6 +115,8 @@ class Block(architecture.Described):
     _params: ParameterDict
 
     def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
+        if prefix is not None and not isinstance(prefix, str):
+            raise TypeError(f"a prefix is a str, not {type(prefix).__name__}")
         self._children: dict[str, Block] = {}
         self._reg_params: dict[str, Parameter] = {}
         self._prefix, self._params = _named(prefix, params, self._alias())
@@ -470,14 +472,17 @@ class Block(architecture.Described):
             rename=rename,
         )
 
-    def save_params(self, filename: str | os.PathLike[str]) -> None:
-        """Save under full names without the block's prefix, in MXNet's old way; deprecated."""
+    def save_params(self, filename: str | os.PathLike[str], **options: Any) -> None:
+        """Save under full names without the block's prefix, in MXNet's old way; deprecated.
+
+        Options, such as ``format='mxnet'``, are those of ``mxio.save``.
+        """
         warnings.warn(
             "save_params is deprecated. Please use save_parameters.",
             UserWarning,
             stacklevel=2,
         )
-        self.collect_params().save(filename, strip_prefix=self._prefix)
+        self.collect_params().save(filename, strip_prefix=self._prefix, **options)
 
     def load_params(self, filename: Any, ctx: Ctx = None, **kwargs: Any) -> None:
         """Call `load_parameters`; deprecated."""

@@ -257,6 +257,11 @@ class _Place:
 
 def _place(name: str, item: Any) -> _Place:
     if _is_elsewhere(item):
+        if item.is_meta:
+            raise ParameterError(
+                f"{quote(name)} is on the meta device and has no memory to load into: give the "
+                "module some by module.to_empty(device='cpu')"
+            )
         dtype = dtype_of(str(item.dtype).removeprefix("torch."))
         place = _Place(name, tuple(item.shape), dtype)
         place.identity = (item.data_ptr(), place.shape, item.stride(), dtype)

@@ -72,14 +72,14 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
-# The operators, which networks call F.
-__all__ += _activation.__all__
-__all__ += _convolution.__all__
-__all__ += _layers.__all__
-__all__ += _math.__all__
-__all__ += _reduce.__all__
-__all__ += _select.__all__
-__all__ += _shape.__all__
+# The operators, which networks call F: functions of arrays, and of nothing else.
+OPERATORS = frozenset(
+    name
+    for module in (_activation, _convolution, _layers, _math, _reduce, _select, _shape)
+    for name in module.__all__
+    if name != "resolve"
+)
+__all__ += sorted(OPERATORS)
 __all__ += ["linalg_gemm", "linalg_gemm2"]
 
 linalg_gemm, linalg_gemm2 = linalg.gemm, linalg.gemm2

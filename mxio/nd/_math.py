@@ -215,6 +215,8 @@ def clip(data: Any, a_min: float | None = None, a_max: float | None = None) -> A
         Either may be None, which is no limit. (MXNet 1.9.1 asks for both.)
     """
     data = np.asarray(data)
+    if data.dtype == np.bool_:
+        data = data.astype(np.float32)
     if a_min is not None:
         data = np.maximum(data, np.asarray(a_min).astype(data.dtype))
     if a_max is not None:
@@ -245,6 +247,8 @@ def add_n(*args: Any) -> Any:
     if not args:
         raise TypeError("add_n needs one array or more")
     total = np.array(args[0], subok=False)
+    if total.dtype == np.bool_:  # comparisons count
+        total = total.astype(np.float32)
     for array in args[1:]:
         if np.shape(array) != total.shape:
             raise ValueError(f"add_n cannot add shapes {total.shape} and {np.shape(array)}")

@@ -8,6 +8,7 @@ without dimensions here, because programs written for MXNet say ``x.sum().asscal
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -95,11 +96,15 @@ class NDArray(np.ndarray[Any, np.dtype[Any]]):
         return wrap(np.asarray(item), self._ctx)
 
     def __getitem__(self, key: Any) -> Any:
+        key = _index(key)
         item = super().__getitem__(key)
         if isinstance(item, np.generic):
             # Again as a view without dimensions: x[0][...] = 1 writes to x.
             item = super().__getitem__((*key, ...) if isinstance(key, tuple) else (key, ...))
         return item
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(_index(key), value)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), np.asarray(self), self._ctx)
@@ -327,6 +332,41 @@ def dtype_of(dtype: Any) -> np.dtype[Any]:
         if isinstance(found, UnsupportedError):
             raise found from None
         return found
+
+
+def _index(key: Any) -> Any:
+    """Return an index in which NDArrays of whole floats, as ``nd.array`` makes them, are ints."""
+    if isinstance(key, NDArray) and key.dtype.kind == "f":
+        whole = np.asarray(key).astype(np.int64)
+        if not np.array_equal(whole, np.asarray(key)):
+            raise IndexError(f"an index has whole numbers, not those of a {key.dtype} array")
+        return whole
+    return tuple(map(_index, key)) if type(key) is tuple else key
+
+
+def _arithmetic(name: str) -> Callable[..., Any]:
+    """Return an operator of ``numpy.ndarray`` with MXNet's dtypes.
+
+    A comparison counts as 0. and 1., and a scalar of NumPy's, such as ``np.sqrt(2)``, leaves the
+    dtype of the array as a Python number does.
+    """
+    method = getattr(np.ndarray, name)
+
+    @functools.wraps(method)
+    def call(self: NDArray, *others: Any) -> Any:
+        if self.dtype == np.bool_:
+            self = self.astype(np.float32)
+        if others and isinstance(others[0], (np.floating, np.integer)):
+            others = (others[0].item(), *others[1:])
+        return method(self, *others)
+
+    return call
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
+    setattr(NDArray, f"__{_name}__", _arithmetic(f"__{_name}__"))
+    setattr(NDArray, f"__r{_name}__", _arithmetic(f"__r{_name}__"))
+NDArray.__neg__ = _arithmetic("__neg__")  # type: ignore[method-assign]
 
 
 def _restore(cls: type[NDArray], array: np.ndarray[Any, Any], ctx: Context) -> NDArray:

@@ -211,9 +211,9 @@ class HybridLambda(HybridBlock):
 
 def _function(given: str | Callable[..., Any], block: Block) -> tuple[str, Callable[..., Any]]:
     if isinstance(given, str):
-        # Not every name of the module: a file may say which one is called.
-        found = getattr(nd, given) if given in nd.__all__ else None
-        if not callable(found) or isinstance(found, type):
+        # Operators alone, and nothing that reads a file: a file may say which one is called.
+        found = getattr(nd, given) if given in nd.OPERATORS else None
+        if not callable(found):
             raise ValueError(f"Function name {given} is not found in mxio.nd.")
         return given, found
     if not callable(given):
@@ -310,6 +310,8 @@ class Dropout(HybridBlock):
 
     def __init__(self, rate: float, axes: tuple[int, ...] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not 0 <= rate <= 1:
+            raise ValueError(f"rate is between 0 and 1, not {rate}")
         self._rate = rate
         self._axes = axes
 
@@ -560,6 +562,8 @@ class GroupNorm(_Norm):
         params: Any = None,
     ) -> None:
         super().__init__(prefix=prefix, params=params)
+        if num_groups < 1:
+            raise ValueError(f"num_groups is 1 or more, not {num_groups}")
         self._num_groups, self._epsilon = num_groups, epsilon
         self._center, self._scale = center, scale
         self._learn(num_groups, center, scale, beta_initializer, gamma_initializer)
