@@ -233,7 +233,7 @@ new[1].initialize()
 new(x).shape
 both = {'hidden': '0', 'output': '1'}
 try:
-    new.load_parameters('mlp.params', rename=both)
+    new.load_parameters('mlp.params', select='1.weight', rename=both)
 except AssertionError as error:
     print(str(error).split(': ')[-1])
 """,
