@@ -160,6 +160,13 @@ def test_info_tells_what_a_file_is(run: Run) -> None:
     )
 
 
+def test_long_metadata_is_shown_in_part(run: Run) -> None:
+    mxio.save("l.mxio", ARRAYS, metadata={"long": "x" * 5000})
+    (line,) = [line for line in run("info", "l.mxio").out.splitlines() if "long" in line]
+    assert line == f'  long: "{"x" * 399}… (5,002 characters; --json has them all)'
+    assert run("info", "l.mxio", "--json").json["metadata"] == {"long": "x" * 5000}
+
+
 def test_info_as_json(run: Run) -> None:
     size = Path("x.mxio").stat().st_size
     assert run("info", "x.mxio", "--json").json == {

@@ -176,8 +176,15 @@ def info(args: argparse.Namespace) -> int:
         if text or label == "metadata":
             print(f"{label:<10} {text}".rstrip())
     for key, value in metadata.items():
-        print(f"  {shown(key)}: {printable(json.dumps(value, ensure_ascii=False))}")
+        text = printable(json.dumps(value, ensure_ascii=False))
+        if len(text) > _LONG:  # such as a network's architecture
+            text = f"{text[:_LONG]}… ({len(text):,} characters; --json has them all)"
+        print(f"  {shown(key)}: {text}")
     return 0
+
+
+# Of a metadata value, in characters, as far as it is shown to people.
+_LONG = 400
 
 
 def _size_of(path: str) -> int:
