@@ -330,7 +330,7 @@ report()
 net = make({1 << 12 if what == "initialized" else 0})
 {prepare}
 grew, _ = grown(lambda: net.load_parameters(path, {options}))
-ones = {True: 0, False: 1}
+ones = {{True: 0, False: 1}}
 right = all(
     (p.data() == ones[p.name.endswith("bias")]).all() for p in net.collect_params().values()
 )
