@@ -489,6 +489,13 @@ uint32_t mxio_crc32c_variant(size_t variant, uint32_t crc, const void *mem,
 void *mxio_memory_new(uint64_t nbytes);
 void mxio_memory_free(void *mem); /* NULL allowed */
 
+/* n slabs of MXIO_SLAB_NBYTES one after another, in huge pages where the
+ * system has them; each is given back by itself.  Memory that was never
+ * written to costs nothing.  NULL: out of memory. */
+#define MXIO_SLAB_NBYTES (UINT64_C(1) << 20)
+void *mxio_slabs_new(uint64_t n);
+void mxio_slabs_free(void *slabs, uint64_t n); /* n of them from one on */
+
 #ifdef __cplusplus
 }
 #endif

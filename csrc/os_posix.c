@@ -461,6 +461,40 @@ void mxio_memory_free(void *mem) {
     free(mem);
 }
 
+void *mxio_slabs_new(uint64_t n) {
+    const uint64_t huge = 2u << 20;
+    uint64_t nbytes, before;
+    void *mem;
+    if (n == 0 || n > (SIZE_MAX - huge) / MXIO_SLAB_NBYTES) {
+        return NULL;
+    }
+    nbytes = n * MXIO_SLAB_NBYTES;
+    mem = mmap(NULL, (size_t)(nbytes + huge), PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mem == MAP_FAILED) {
+        return NULL;
+    }
+    /* A huge page begins at a multiple of its size. */
+    before = (huge - (uintptr_t)mem % huge) % huge;
+    if (before > 0) {
+        mxio_os_unmap(mem, before);
+    }
+    mem = (char *)mem + before;
+    mxio_os_unmap((char *)mem + nbytes, huge - before);
+    mxio_os_advise_huge(mem, nbytes - nbytes % huge);
+    return mem;
+}
+
+void mxio_slabs_free(void *slabs, uint64_t n) {
+    if (n == 0) {
+        return;
+    }
+    if (munmap(slabs, (size_t)(n * MXIO_SLAB_NBYTES)) != 0) {
+        /* Too many mappings: the addresses stay, the memory does not. */
+        (void)madvise(slabs, (size_t)(n * MXIO_SLAB_NBYTES), MADV_DONTNEED);
+    }
+}
+
 /* ---- threads ------------------------------------------------------------- */
 
 struct os_lock {

@@ -222,3 +222,6 @@ cdef extern from "mxio.h" nogil:
     uint32_t mxio_crc32c_variant(size_t variant, uint32_t crc, const void *mem, size_t nbytes)
     void *mxio_memory_new(uint64_t nbytes)
     void mxio_memory_free(void *mem)
+    uint64_t MXIO_SLAB_NBYTES
+    void *mxio_slabs_new(uint64_t n)
+    void mxio_slabs_free(void *slabs, uint64_t n)

@@ -38,10 +38,10 @@ cnp.import_array()
 cdef uint64_t BATCH_NBYTES = 256 << 20
 cdef uint64_t REPORT_NBYTES = 32 << 20
 cdef uint64_t WINDOW_NBYTES = 2 * MXIO_PIECE_NBYTES
-# Arrays up to this long share an allocation, which holds at most SLAB_NBYTES:
+# Arrays up to this long share an allocation, which holds at most MXIO_SLAB_NBYTES:
 # what one array that is kept can pin.
 cdef uint64_t SHARED_NBYTES = 1 << 16
-cdef uint64_t SLAB_NBYTES = 1 << 20
+cdef uint64_t SLABS_AT_ONCE = 4
 cdef uint64_t ALIGNMENT = 64
 # A run without checksums is cut anywhere; the longest a file can be.
 cdef uint64_t FRAMED_CHUNK_NBYTES = 1 << 16
@@ -437,14 +437,35 @@ cdef class Memory:
     """An allocation that arrays view; it lives as long as one of them does."""
 
     cdef void *_data
+    cdef bint _is_slab
 
     def __cinit__(self, uint64_t nbytes):
-        self._data = mxio_memory_new(nbytes)
-        if self._data == NULL:
-            raise MemoryError(f"cannot allocate {nbytes} bytes")
+        if nbytes:
+            self._data = mxio_memory_new(nbytes)
+            if self._data == NULL:
+                raise MemoryError(f"cannot allocate {nbytes} bytes")
 
     def __dealloc__(self):
-        mxio_memory_free(self._data)
+        if self._is_slab:
+            mxio_slabs_free(self._data, 1)
+        else:
+            mxio_memory_free(self._data)
+
+
+cdef list slabs_of(uint64_t n):
+    """Slabs that are taken from the system at once, and given back one by one."""
+    cdef char *data = <char *>mxio_slabs_new(n)
+    cdef Memory memory
+    cdef uint64_t i
+    cdef list out = []
+    if data == NULL:
+        raise MemoryError(f"cannot allocate {n * MXIO_SLAB_NBYTES} bytes")
+    for i in range(n):
+        memory = Memory.__new__(Memory, 0)
+        memory._data = data + i * MXIO_SLAB_NBYTES
+        memory._is_slab = True
+        out.append(memory)
+    return out
 
 
 cdef class Mapping:
@@ -868,9 +889,10 @@ cdef uint64_t allocate(Index index, list numbers, list dtypes, mxio_segment *seg
     Names of one array get views of one memory. Small arrays share allocations.
     """
     cdef mxio_entry entry, ahead
-    cdef uint64_t i, k, first, used = 0, room = 0, n_segments = 0
+    cdef uint64_t i, k, first, used = 0, room = 0, n_segments = 0, n_slabs = 0
     cdef uint64_t n = len(numbers)
     cdef Memory slab = None
+    cdef list slabs = None
     cdef Memory memory
     cdef char *data
     cdef dict seen = {}
@@ -895,17 +917,22 @@ cdef uint64_t allocate(Index index, list numbers, list dtypes, mxio_segment *seg
             data = <char *>memory._data
         else:
             if used + entry.nbytes > room:
-                # As much as the small arrays to come will use, up to a slab.
+                # As many slabs as the small arrays to come fill; a few or more are taken at once.
                 used = room = 0
-                k = i
-                while k < n and room < SLAB_NBYTES:
-                    mxio_index_entry(index._index, numbers[k], &ahead)
-                    if ahead.nbytes <= SHARED_NBYTES:
-                        if room + ahead.nbytes > SLAB_NBYTES:
-                            break
-                        room += -(-ahead.nbytes // ALIGNMENT) * ALIGNMENT
-                    k += 1
-                slab = Memory.__new__(Memory, room)
+                if n_slabs == 0:
+                    n_slabs = 1
+                    for k in range(i, n):
+                        mxio_index_entry(index._index, numbers[k], &ahead)
+                        if ahead.nbytes <= SHARED_NBYTES:
+                            if room + ahead.nbytes > MXIO_SLAB_NBYTES:
+                                n_slabs += 1
+                                room = 0
+                            room += -(-ahead.nbytes // ALIGNMENT) * ALIGNMENT
+                    if n_slabs >= SLABS_AT_ONCE:
+                        slabs = slabs_of(n_slabs)[::-1]
+                if n_slabs > 1:
+                    room = MXIO_SLAB_NBYTES
+                slab = slabs.pop() if slabs else Memory.__new__(Memory, room)
             memory = slab
             data = <char *>slab._data + used
             used += -(-entry.nbytes // ALIGNMENT) * ALIGNMENT

@@ -24,7 +24,7 @@ PACKAGE = ROOT / "mxio"
 CSRC = ROOT / "csrc"
 CEILING = 700
 # One extension is one module: two would hold two copies of the C code.
-CEILINGS = {"_core.pyx": 1450}
+CEILINGS = {"_core.pyx": 1460}
 
 # A module may import the modules of lower levels, and of its own level only those that
 # stand before it in its row.
