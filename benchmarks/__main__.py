@@ -10,6 +10,7 @@ Files to be measured are made in a folder of their own inside --folder, which is
 from __future__ import annotations
 
 import argparse
+import gc
 import shlex
 import shutil
 import sys
@@ -104,12 +105,17 @@ def main(words: Sequence[str] | None = None) -> int:
     }
     print(report.sentence(document))
     begin = time.perf_counter()
+    # A library with many objects of its own, such as torch, would slow every collection,
+    # and with it whoever makes many arrays.
+    gc.collect()
+    gc.freeze()
     try:
         with TemporaryDirectory(prefix="mxio-benchmarks-", dir=within) as folder:
             run = Run(size, Path(folder), peers)
             for name in names:
                 _answer(name, run, rounds, document)
     finally:
+        gc.unfreeze()
         for peer in peers:
             peer.close()
     document["took_seconds"] = time.perf_counter() - begin
@@ -127,9 +133,9 @@ def _answer(name: str, run: Run, rounds: int, document: dict[str, Any]) -> None:
     cases: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     asked = question(QUESTIONS[name])
-    document["questions"].append(
-        {"name": name, "question": asked, "cases": cases, "skipped": skipped}
-    )
+    entry: dict[str, Any] = {"name": name, "question": asked, "cases": cases, "skipped": skipped}
+    document["questions"].append(entry)
+    begin = time.perf_counter()
     print(f"\n{asked}", flush=True)
     try:
         for case in QUESTIONS[name].cases(run):
@@ -146,6 +152,7 @@ def _answer(name: str, run: Run, rounds: int, document: dict[str, Any]) -> None:
     except CannotMeasure as reason:
         skipped[name] = str(reason)
         print(f"skipped: {asked} ({reason})")
+    entry["took_seconds"] = time.perf_counter() - begin
 
 
 if __name__ == "__main__":

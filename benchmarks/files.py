@@ -7,6 +7,7 @@ import ctypes
 import mmap
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 import numpy as np
 
 __all__ = ["CannotMeasure", "cool", "evict", "from_libc", "remover", "sync", "warm"]
+
+
+_TRIES, _PAUSE = 20, 0.02
 
 
 class CannotMeasure(Exception):
@@ -91,8 +95,13 @@ def warm(path: Path) -> None:
 
 def cool(path: Path) -> None:
     """Have nothing of a file in the page cache, or raise CannotMeasure."""
-    evict(path)
-    if (share := _cached(path)) != 0.0:
+    # What the system is still reading ahead cannot be dropped yet.
+    for _ in range(_TRIES):
+        evict(path)
+        if not (share := _cached(path)):
+            break
+        time.sleep(_PAUSE)
+    if share != 0.0:
         told = "nobody tells how much" if share is None else f"{share:.1%}"
         raise CannotMeasure(
             f"{path.name} cannot be dropped from the page cache ({told} is there): some "

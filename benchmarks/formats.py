@@ -112,9 +112,7 @@ def _convert_case(room: Path, format: str, title: str, arrays: Arrays) -> Case:
 
     contenders = [
         contender("mxio", mxio.__version__, f"copy(){beside}", "CRC-32C", mxio.copy, _same_arrays),
-        contender(
-            "limit, read + write", "", "readinto, write, fsync", "no", _plain_copy, _same_bytes
-        ),
+        contender("limit, copy", "", "readinto, write, fsync", "", _plain_copy, _same_bytes),
     ]
     nbytes = source.stat().st_size
     state = "warm: in the page cache; the new file is synced to the disk with its folder"

@@ -56,9 +56,6 @@ def _both_ways(run: Run, prefix: str, what: str, arrays: Arrays) -> Iterator[Cas
 
 # ---- another thread --------------------------------------------------------------------------
 
-_PAUSE = 0.2  # seconds, to see how fast the thread is when nothing is saved
-_AT_LEAST = 0.05  # seconds; smaller files are saved again and again
-
 
 class _Spinner(threading.Thread):
     """Counts in Python until told to stop."""
@@ -90,13 +87,13 @@ def _spin_case(run: Run, room: Path) -> Case:
     contenders = []
     for peer in run.able("save_durable"):
         if peer.name in run.here:
-            contenders.append(_spinning(peer, room, arrays))
+            contenders.append(_spinning(peer, room, arrays, run.size.pause))
     title = f"A spinning thread's speed during a durable save of {mib(nbytes)}"
     state = "new file, synced to the disk with its folder"
     return Case("spin", title, "%", nbytes, nbytes, 1, state, contenders)
 
 
-def _spinning(peer: Peer, room: Path, arrays: Arrays) -> Contender:
+def _spinning(peer: Peer, room: Path, arrays: Arrays, pause: float) -> Contender:
     path = room / f"spin.{peer.kind}"
     adopted = peer.adopt(arrays)
     kept = [0.0]
@@ -112,8 +109,8 @@ def _spinning(peer: Peer, room: Path, arrays: Arrays) -> Contender:
     def run(call: int) -> None:
         spinner = _Spinner()
         spinner.start()
-        alone = spinner.speed(lambda: time.sleep(_PAUSE), 0)
-        kept[0] = spinner.speed(save, _AT_LEAST) / alone
+        alone = spinner.speed(lambda: time.sleep(pause), 0)
+        kept[0] = spinner.speed(save, pause / 4) / alone
         spinner.stopped = True
         spinner.join()
 

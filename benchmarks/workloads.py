@@ -46,6 +46,7 @@ class Size:
     other_nbytes: int  # of each of the other workloads
     counts: tuple[int, ...]  # of arrays, for the question of scale
     spin_nbytes: int  # saved while another thread spins
+    pause: float  # seconds in which it spins alone
     # Why the goals say nothing, if they do not.
     note: str = ""
 
@@ -58,15 +59,15 @@ SIZES = {
     for size in (
         Size(
             *("full", 11, 1024, 32_000, 8, 20_000, 131_072, 1_000),
-            *(1_048_576, 256 * _MIB, _SCALE, _GIB),
+            *(1_048_576, 256 * _MIB, _SCALE, _GIB, 0.2),
         ),
         Size(
-            *("quick", 3, 512, 8_000, 1, 2_000, 8_192, 200, 32_768, 16 * _MIB),
-            *(_SCALE[:3], 64 * _MIB, "smaller than the goals speak of"),
+            *("quick", 3, 512, 8_000, 1, 1_000, 8_192, 200, 32_768, 8 * _MIB),
+            *(_SCALE[:2], 32 * _MIB, 0.05, "smaller than the goals speak of"),
         ),
         Size(
             *("toy", 2, 16, 100, 2, 30, 64, 10, 256, 64 * _KIB),
-            *((10, 100), _MIB, "toys, not sizes"),
+            *((10, 100), _MIB, 0.02, "toys, not sizes"),
         ),
     )
 }
