@@ -27,6 +27,7 @@ from benchmarks.peers import Array, Arrays
 __all__ = ["chunks", "copies", "readers", "writers"]
 
 _PIECE = 4 << 20
+_LARGE = 64 << 20
 _CHUNK = 64 << 10
 _BLOCK = 4096
 _DIRECT = getattr(os, "O_DIRECT", 0)
@@ -39,7 +40,9 @@ def _limit(name: str, how: str, run: Callable[[int], Any], **more: Any) -> Conte
 
 def _memory(nbytes: int) -> mmap.mmap:
     """New memory, in huge pages if possible, whole blocks of it."""
-    made = mmap.mmap(-1, max(_BLOCK, -(-nbytes // _BLOCK) * _BLOCK))
+    # Private, since shared memory is a file to Linux and seldom gets huge pages.
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    made = mmap.mmap(-1, max(_BLOCK, -(-nbytes // _BLOCK) * _BLOCK), flags=flags)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         made.madvise(mmap.MADV_HUGEPAGE)
     return made
@@ -184,23 +187,26 @@ def readers(room: Path, arrays: Arrays, *, cold: bool) -> list[Contender]:
         if memoryview(result)[:nbytes] != memoryview(flat)[:nbytes]:
             raise AssertionError("other bytes were read")
 
-    def way(n: int, flags: int) -> Contender:
-        kind = "direct" if flags else "read"
-        how = f"{'O_DIRECT' if flags else 'preadv'}, 4 MiB pieces, {n} thread(s), huge pages"
+    def way(name: str, n: int, flags: int = 0, piece: int = _PIECE) -> Contender:
+        what = f"{'O_DIRECT' if flags else 'preadv'}, {piece >> 20} MiB pieces"
         return _limit(
-            f"{kind} ×{n}",
-            how,
-            lambda call: _read(path, nbytes, n, flags),
+            f"{name} ×{n}",
+            f"{what}, {n} thread(s), huge pages",
+            lambda call: _read(path, nbytes, n, flags, piece),
             check=check,
             prepare=ready_to_read(path, cold),
             file_nbytes=sizer(path),
         )
 
-    ways = [way(n, 0) for n in ((1, 2, 4) if cold else (1, 2))]
-    return ways + ([way(n, _DIRECT) for n in (1, 2, 4)] if cold and _DIRECT else [])
+    ways = [way("read", n) for n in ((1, 2, 4) if cold else (1, 2))]
+    if cold:
+        # The system reads ahead further for large reads.
+        ways += [way("large reads", n, piece=_LARGE) for n in (1, 2)]
+        ways += [way("direct", n, _DIRECT) for n in (1, 2, 4)] if _DIRECT else []
+    return ways
 
 
-def _read(path: Path, nbytes: int, n_threads: int, flags: int) -> mmap.mmap:
+def _read(path: Path, nbytes: int, n_threads: int, flags: int, piece: int) -> mmap.mmap:
     fd = os.open(path, os.O_RDONLY | flags)
     memory = _memory(nbytes)
     view = memoryview(memory)
@@ -208,7 +214,7 @@ def _read(path: Path, nbytes: int, n_threads: int, flags: int) -> mmap.mmap:
     def read(start: int, stop: int) -> None:
         at = start
         while at < stop:
-            end = min(at + _PIECE, -(-stop // _BLOCK) * _BLOCK)
+            end = min(at + piece, -(-stop // _BLOCK) * _BLOCK)
             if not (n := os.preadv(fd, [view[at:end]], at)):
                 raise OSError("the file is too short")
             at += n

@@ -159,10 +159,10 @@ def markdown(document: Document) -> str:
         lines += [f"**{question['question']}**", "", "| | " + " | ".join(heads) + " |"]
         lines.append("|---" + "|---:" * len(names) + "|")
         lines += [_line(case, names) for case in cases]
-        lines.append("")
+        lines += ["", *_variants(cases), ""]
     lines += [f"{RATIO} limit: the best of plain writes, reads, copies of the same bytes."]
     lines += [sentence(document), f"Made by `{document['command']}`.", ""]
-    if any(goal["holds"] is not None for goal in document["goals"]):
+    if document["goals"]:
         note = f" ({document['note']})" if document["note"] else ""
         lines += ["", f"| goal{note} | aim | measured | holds |", "|---|---:|---:|---|"]
         for goal in document["goals"]:
@@ -180,6 +180,20 @@ def held(goal: Document) -> str:
 
 def _column(result: Document) -> str:
     return str(result["name"].split(",")[0])
+
+
+def _variants(cases: list[Document]) -> list[str]:
+    """What the table has no column for."""
+    lines = []
+    for case in cases:
+        said = [
+            f"{result['name']} {figure(case, result['median'])}"
+            for result in case["results"]
+            if "," in result["name"] and result["name"] != reference(case)
+        ]
+        said += [f"{name} left out ({reason})" for name, reason in case["left_out"].items()]
+        lines += [f"- {case['title']}: {'; '.join(said)}"] if said else []
+    return lines
 
 
 def _line(case: Document, names: list[str]) -> str:

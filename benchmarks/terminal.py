@@ -112,17 +112,10 @@ def print_case(case: Document) -> None:
 
 
 def print_goals(goals: list[Document], note: str) -> None:
-    """Print which goals hold: as a table of those measured, and how many were not."""
-    rows = [
-        (goal["goal"], goal["aim"], goal["said"], held(goal))
-        for goal in goals
-        if goal["holds"] is not None
-    ]
-    if not rows:
+    """Print which goals hold."""
+    if not goals:
         return
+    rows = [(goal["goal"], goal["aim"], goal["said"], held(goal)) for goal in goals]
     print()
     title = f"Goals ({note}: these figures decide nothing)" if note else "Goals"
     _print_table(title, ("", "aim", "measured", "holds"), rows, (1, 2))
-    for goal in goals:
-        if goal["holds"] is None:
-            print(f"  not measured: {goal['goal']} ({goal['missing']})")
