@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m benchmarks [QUESTION …] [--quick] [--out DIR] [--folder DIR] [--cold]``
+"""``python -m benchmarks [QUESTION …] [--quick] [--out DIR] [--folder DIR]``
 
-Asks the questions, prints a table for each case as it is answered, and writes the
-result to --out: results.json with every timing and the machine, results.md, results.png.
+Asks the questions, prints a table for each case as it is answered and in the end which
+goals hold, and writes the result to --out: results.json with every timing, the versions and
+the machine, results.md, and a PNG for each question.
 Files to be measured are made in a folder of their own inside --folder, which is removed.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import shlex
 import shutil
 import sys
@@ -20,9 +22,14 @@ from tempfile import TemporaryDirectory, gettempdir
 from types import ModuleType
 from typing import Any
 
-from benchmarks import formats, load, partial, report, restore, save, small
-from benchmarks.harness import SIZES, NotCold, Run, machine, measure
+from benchmarks import checksum, formats, load, memory, partial, report, restore, save, scale, small
+from benchmarks.files import CannotMeasure
+from benchmarks.goals import judge
+from benchmarks.harness import Run, measure
+from benchmarks.machine import machine
 from benchmarks.peers import find
+from benchmarks.terminal import print_case, print_goals, watch
+from benchmarks.workloads import SIZES
 
 __all__ = ["QUESTIONS", "main"]
 
@@ -32,9 +39,16 @@ QUESTIONS: dict[str, ModuleType] = {
     "load": load,
     "small": small,
     "partial": partial,
+    "checksum": checksum,
+    "memory": memory,
+    "scale": scale,
     "formats": formats,
     "restore": restore,
 }
+
+
+# Of the disk, at full size.
+_NEEDED = 12 << 30
 
 
 def question(module: ModuleType) -> str:
@@ -53,7 +67,6 @@ def _parser() -> argparse.ArgumentParser:
     size.add_argument("--quick", action="store_true", help="smaller arrays; a minute in all")
     size.add_argument("--toy", action="store_true", help="tiny arrays, for the tests; no figures")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds to take the median of")
-    parser.add_argument("--cold", action="store_true", help="read files from the disk")
     parser.add_argument("--out", type=Path, metavar="DIR", help="for JSON, markdown and PNG")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where files are measured")
     return parser
@@ -71,19 +84,21 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error("--rounds is 1 or more")
     within = told.folder or Path(gettempdir())
     free = shutil.disk_usage(within).free
-    if size.name == "full" and free < 8 << 30:
-        parser.error(f"8 GiB are needed in {within}, {free / 2**30:.1f} are free; see --folder")
+    if size.name == "full" and free < _NEEDED:
+        have = f"{free / 2**30:.1f} are free; see --folder"
+        parser.error(f"{_NEEDED >> 30} GiB are needed in {within}, {have}")
     peers, skipped = find()
     for name, reason in skipped.items():
         print(f"skipped: {name} ({reason})")
     started = datetime.now(timezone.utc)
     document: dict[str, Any] = {
-        "schema": 1,
+        "schema": 2,
         "command": shlex.join(
             ["python", "-m", "benchmarks", *(sys.argv[1:] if words is None else words)]
         ),
         "started": started.isoformat(timespec="seconds"),
         "size": size.name,
+        "note": size.note,
         "rounds": rounds,
         "machine": machine(within),
         "skipped": skipped,
@@ -91,18 +106,23 @@ def main(words: Sequence[str] | None = None) -> int:
     }
     print(report.sentence(document))
     begin = time.perf_counter()
+    # A library with many objects of its own, such as torch, would slow every collection,
+    # and with it whoever makes many arrays.
+    gc.collect()
+    gc.freeze()
     try:
         with TemporaryDirectory(prefix="mxio-benchmarks-", dir=within) as folder:
-            run = Run(size, Path(folder), peers, told.cold)
+            run = Run(size, Path(folder), peers)
             for name in names:
                 _answer(name, run, rounds, document)
-    except NotCold as reason:
-        print(f"--cold is not to be had: {reason}")
-        return 1
     finally:
+        gc.unfreeze()
         for peer in peers:
             peer.close()
     document["took_seconds"] = time.perf_counter() - begin
+    document["versions"] = report.versions(document)
+    document["goals"] = judge(document)
+    print_goals(document["goals"], size.note)
     if told.out is not None:
         for path in report.write(document, told.out):
             print(path)
@@ -112,12 +132,28 @@ def main(words: Sequence[str] | None = None) -> int:
 def _answer(name: str, run: Run, rounds: int, document: dict[str, Any]) -> None:
     """Measure the cases of a question, and print and keep what came out."""
     cases: list[dict[str, Any]] = []
-    entry = {"name": name, "question": question(QUESTIONS[name]), "cases": cases}
+    skipped: dict[str, str] = {}
+    asked = question(QUESTIONS[name])
+    entry: dict[str, Any] = {"name": name, "question": asked, "cases": cases, "skipped": skipped}
     document["questions"].append(entry)
-    print(f"\n{entry['question']}", flush=True)
-    for case in QUESTIONS[name].cases(run):
-        cases.append(report.case_document(case, measure(case, rounds)))
-        report.print_case(cases[-1])
+    begin = time.perf_counter()
+    print(f"\n{asked}", flush=True)
+    try:
+        for case in QUESTIONS[name].cases(run):
+            steps = len(case.contenders) * (1 + min(rounds, case.most_rounds or rounds))
+            try:
+                with watch(case.title, steps) as tell:
+                    rows, left_out = measure(case, rounds, tell)
+            except CannotMeasure as reason:
+                skipped[case.name] = str(reason)
+                print(f"skipped: {case.title} ({reason})")
+                continue
+            cases.append(report.case_document(case, rows, left_out))
+            print_case(cases[-1])
+    except CannotMeasure as reason:
+        skipped[name] = str(reason)
+        print(f"skipped: {asked} ({reason})")
+    entry["took_seconds"] = time.perf_counter() - begin
 
 
 if __name__ == "__main__":

@@ -21,21 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import mxio
-from benchmarks.harness import (
-    Case,
-    Contender,
-    Run,
-    llm,
-    mib,
-    nbytes_of,
-    read_case,
-    remover,
-    same,
-    small,
-    sync,
-    warm,
-)
+from benchmarks.compare import same, sizer, to_read
+from benchmarks.files import remover, sync, warm
+from benchmarks.harness import Case, Contender, Run
 from benchmarks.peers import Arrays
+from benchmarks.workloads import llm, mib, nbytes_of, small
 
 __all__ = ["cases"]
 
@@ -51,7 +41,7 @@ def cases(run: Run) -> Iterator[Case]:
             ("small", f"Load {count} from {kind}", "ms", many),
         ):
             with run.room() as room:
-                yield read_case(
+                yield to_read(
                     run,
                     room,
                     f"{ability}_{name}",
@@ -59,12 +49,11 @@ def cases(run: Run) -> Iterator[Case]:
                     unit,
                     arrays,
                     ability,
-                    nbytes_of(arrays),
                     call=lambda peer, path, number: peer.load(path),
                     check=partial(_check, arrays),
                 )
     with run.room() as room:
-        yield read_case(
+        yield to_read(
             run,
             room,
             "open_safetensors",
@@ -72,7 +61,6 @@ def cases(run: Run) -> Iterator[Case]:
             "ms",
             many,
             "open_safetensors",
-            nbytes_of(many),
             call=lambda peer, path, number: peer.names(path),
             check=lambda peer, result, number: _same_names(result, many),
             calls=3,
@@ -112,18 +100,19 @@ def _convert_case(room: Path, format: str, title: str, arrays: Arrays) -> Case:
     ) -> Contender:
         return Contender(
             name,
+            "mxio" if name == "mxio" else "limit",
             version,
             how,
             checksums,
             run=lambda call: work(source, target),
             check=lambda result, call: check(source, target, arrays),
             prepare=prepare,
-            file_nbytes=lambda: target.stat().st_size,
+            file_nbytes=sizer(target),
         )
 
     contenders = [
         contender("mxio", mxio.__version__, f"copy(){beside}", "CRC-32C", mxio.copy, _same_arrays),
-        contender("read + write", "", "readinto, write, fsync", "no", _plain_copy, _same_bytes),
+        contender("limit, copy", "", "readinto, write, fsync", "", _plain_copy, _same_bytes),
     ]
     nbytes = source.stat().st_size
     state = "warm: in the page cache; the new file is synced to the disk with its folder"

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import mxio
-from benchmarks.harness import Case, Contender, Run, llm, mib, nbytes_of, small, sync
+from benchmarks.compare import same, sizer
+from benchmarks.files import sync, warm
+from benchmarks.harness import Case, Contender, Run
 from benchmarks.peers import Arrays
+from benchmarks.workloads import llm, mib, nbytes_of, small
 
 __all__ = ["cases"]
 
@@ -25,12 +28,13 @@ def cases(run: Run) -> Iterator[Case]:
             path = room / "net.mxio"
             mxio.save(path, arrays, sync=False)
             sync(path)
+            warm(path)
             nbytes = nbytes_of(arrays)
             what = f"{len(arrays):,} parameters, {mib(nbytes)}"
             contenders = [
                 _reading(path, arrays),
-                _restoring("load_parameters", path, arrays, has_values=False),
-                _restoring("load_parameters, in place", path, arrays, has_values=True),
+                _restoring("mxio, load_parameters", path, arrays, has_values=False),
+                _restoring("mxio, load_parameters in place", path, arrays, has_values=True),
             ]
             yield Case(
                 name,
@@ -45,17 +49,15 @@ def cases(run: Run) -> Iterator[Case]:
 
 
 def _reading(path: Path, arrays: Arrays) -> Contender:
-    def check(loaded: Any, _: int) -> None:
-        assert all((loaded[name] == array).all() for name, array in arrays.items())
-
     return Contender(
+        "mxio",
         "mxio",
         mxio.__version__,
         "mxio.load",
         "CRC-32C",
         lambda _: mxio.load(path),
-        check,
-        file_nbytes=lambda: path.stat().st_size,
+        lambda loaded, _: same(loaded, arrays),
+        file_nbytes=sizer(path),
     )
 
 
@@ -73,18 +75,19 @@ def _restoring(name: str, path: Path, arrays: Arrays, has_values: bool) -> Conte
         return waiting[0]
 
     def check(net: Any, _: int) -> None:
-        found = net._collect_params_with_prefix()
-        assert all((found[name].data() == array).all() for name, array in arrays.items())
+        parameters = net._collect_params_with_prefix().items()
+        same({name: parameter.data() for name, parameter in parameters}, arrays)
 
     return Contender(
         name,
+        "mxio",
         mxio.__version__,
         "net.load_parameters",
         "CRC-32C",
         restore,
         check,
         prepare,
-        lambda: path.stat().st_size,
+        sizer(path),
     )
 
 

@@ -9,31 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.harness import (
-    Case,
-    Run,
-    nbytes_of,
-    per_call,
-    read_case,
-    same,
-    same_array,
-    save_case,
-    shuffled,
-    small,
-)
+from benchmarks import limits
+from benchmarks.compare import same_array, to_read, to_save
+from benchmarks.harness import Case, Run
+from benchmarks.workloads import per_call, shuffled, small
 
 __all__ = ["cases"]
 
 
 def cases(run: Run) -> Iterator[Case]:
     arrays = small(run.size)
-    nbytes = nbytes_of(arrays)
     what = f"{len(arrays):,} arrays of 1 KiB"
     for name, where in ("cache", "page cache"), ("disk", "durable"):
         with run.room() as room:
             durable = name == "disk"
-            title = f"Save {what}, {where}"
-            yield save_case(run, room, f"save_{name}", title, "ms", arrays, durable=durable)
+            yield to_save(
+                run,
+                room,
+                f"save_{name}",
+                f"Save {what}, {where}",
+                "ms",
+                arrays,
+                durable=durable,
+                limits=limits.writers(room, arrays, durable=durable),
+            )
     names = list(arrays)
     order = shuffled(len(names))
 
@@ -41,28 +40,33 @@ def cases(run: Run) -> Iterator[Case]:
         return names[per_call(order, number, 1)[0]]
 
     with run.room() as room:
-        yield read_case(
-            run,
-            room,
-            "load",
-            f"Load {what}",
-            "ms",
-            arrays,
-            "load",
-            nbytes,
-            call=lambda peer, path, number: peer.load(path),
-            check=lambda peer, result, number: same(peer.give_back(result), arrays),
-        )
-        yield read_case(
-            run,
-            room,
-            "one",
-            f"Load one of {what}",
-            "ms",
-            arrays,
-            "one",
-            arrays[names[0]].nbytes,
-            call=lambda peer, path, number: peer.one(path, pick(number)),
-            check=lambda peer, result, number: same_array(result, arrays[pick(number)]),
-            calls=3,
-        )
+        for cold in (False, True):
+            state = "cold" if cold else "warm"
+            yield to_read(
+                run,
+                room,
+                "load_cold" if cold else "load",
+                f"Load {what}, {state}",
+                "ms",
+                arrays,
+                "load",
+                call=lambda peer, path, number: peer.load(path),
+                check=lambda peer, result, number: peer.check(result, arrays),
+                cold=cold,
+                limits=limits.readers(room, arrays, cold=cold),
+            )
+            yield to_read(
+                run,
+                room,
+                "one_cold" if cold else "one",
+                f"Load one of {what}, {state}",
+                "ms",
+                arrays,
+                "one",
+                call=lambda peer, path, number: peer.one(path, pick(number)),
+                check=lambda peer, result, number: same_array(result, arrays[pick(number)]),
+                nbytes=arrays[names[0]].nbytes,
+                n_arrays=1,
+                cold=cold,
+                calls=3,
+            )

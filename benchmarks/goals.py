@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What mxio is to reach, and whether it does, from the figures of a run.
+
+A goal is about cases that a question measured; where one of them, or a peer in it, is not
+there, the goal says what is missing. ``python -m benchmarks.goals results.json`` shows the
+goals of an old result.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["GOALS", "Figures", "Goal", "judge"]
+
+_MIB = 1 << 20
+
+
+class Missing(Exception):
+    """What a goal is about was not measured."""
+
+
+class NotAsked(Exception):
+    """Nor was its question asked."""
+
+
+class Figures:
+    """The medians of a document, by question, case and contender."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._questions = {entry["name"]: entry for entry in document["questions"]}
+        self.unsteady = False  # whether one of the medians asked for is
+
+    def case(self, where: str) -> dict[str, Any]:
+        question, name = where.split("/")
+        if question not in self._questions:
+            raise NotAsked
+        for case in self._questions[question]["cases"]:
+            if case["name"] == name:
+                found: dict[str, Any] = case
+                return found
+        reasons = self._questions[question]["skipped"].values()
+        raise Missing("; ".join(reasons) or f"no case {where}")
+
+    def counts(self, question: str, series: str) -> list[int]:
+        if question not in self._questions:
+            raise NotAsked
+        cases = self._questions[question]["cases"]
+        return sorted(case["x"] for case in cases if case["series"] == series)
+
+    def median(self, where: str, name: str = "mxio") -> float:
+        case = self.case(where)
+        for result in case["results"]:
+            if result["name"] == name:
+                self.unsteady |= not result["steady"]
+                return float(result["median"])
+        raise Missing(case["left_out"].get(name) or f"{name} was not there")
+
+    def best(self, where: str, kind: str, word: str = "") -> float:
+        """The least time of those of a kind, with this word in their names."""
+        results = self.case(where)["results"]
+        names = [r["name"] for r in results if r["kind"] == kind and word in r["name"]]
+        if not names:
+            raise Missing(f"no {kind} {word}".rstrip() + " was there")
+        medians = {name: self.median(where, name) for name in names}
+        return min(medians.values())
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One line: what is measured, what it is to be, and how it is said."""
+
+    what: str
+    aim: float
+    at_least: bool
+    of: Callable[[Figures], float]
+    say: str  # a format
+
+    def holds(self, figure: float) -> bool:
+        return figure >= self.aim if self.at_least else figure <= self.aim
+
+    @property
+    def aim_in_words(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.say.format(self.aim)}"
+
+
+def _times(what: str, aim: float, where: str, peer: str, name: str = "mxio") -> Goal:
+    """So many times as fast as a peer."""
+    return Goal(what, aim, True, lambda f: f.median(where, peer) / f.median(where, name), "{:.3g}×")
+
+
+def _times_best(what: str, aim: float, where: str, kind: str, word: str = "") -> Goal:
+    """So many times as fast as the best of a kind."""
+    return Goal(what, aim, True, lambda f: f.best(where, kind, word) / f.median(where), "{:.3g}×")
+
+
+def _at_most(what: str, aim: float, of: Callable[[Figures], float], say: str) -> Goal:
+    return Goal(what, aim, False, of, say)
+
+
+def _growth(what: str, aim: float, case: str, series: str) -> Goal:
+    """How much more an array costs, at worst, than where there are fewest of them."""
+
+    def of(figures: Figures) -> float:
+        least, *more = figures.counts("scale", series)
+
+        def cost(n: int) -> float:
+            return figures.median(f"scale/{case}_{n}") / n
+
+        return max(cost(n) for n in more) / cost(least)
+
+    return _at_most(what, aim, of, "{:.3g}×")
+
+
+def _at_most_many(case: str, series: str) -> Callable[[Figures], float]:
+    return lambda f: f.median(f"scale/{case}_{f.counts('scale', series)[-1]}")
+
+
+_NUMPY, _LAZY = "safetensors", "safetensors, torch"
+_UNSUMMED, _UNCHECKED = "mxio, no checksums", "mxio, verify=False"
+
+GOALS = [
+    _times("Save a model, page cache, against safetensors", 1.15, "save/cache", _NUMPY),
+    _times_best("Save it durably, against the fastest peer", 1.6, "save/disk", "peer"),
+    _times_best(
+        "Save it durably, against a direct-I/O write", 0.85, "save/disk", "limit", "direct"
+    ),
+    _times("Load a model, verified, warm, against safetensors", 1.1, "load/load", _NUMPY),
+    _times("Load a model, verified, warm, against MXNet", 1.0, "load/load", "MXNet"),
+    _at_most(
+        "Map a model",
+        0.3,
+        lambda f: f.median("load/lazy", "mxio, mapped") * 1e3,
+        "{:.2g} ms",
+    ),
+    _times("Map a model, against safetensors with torch", 5, "load/lazy", _LAZY, "mxio, mapped"),
+    _times_best("Load a model, cold, against the best peer", 1.0, "load/cold", "peer"),
+    _times_best("Load a model, cold, against the best plain read", 0.9, "load/cold", "limit"),
+    _times("Save small arrays, against safetensors", 6, "small/save_cache", _NUMPY),
+    _times("Save small arrays, against MXNet", 3, "small/save_cache", "MXNet"),
+    _times("Load small arrays, verified, against safetensors", 10, "small/load", _NUMPY),
+    _times("Load small arrays, verified, against MXNet", 12, "small/load", "MXNet"),
+    _times("Open, and read one of them, against safetensors", 25, "small/one", _NUMPY),
+    _at_most(
+        "Verification, of a durable save",
+        5,
+        lambda f: 100 * (f.median("checksum/save") / f.median("checksum/save", _UNSUMMED) - 1),
+        "{:.1f} %",
+    ),
+    _at_most(
+        "Verification, of a warm load",
+        10,
+        lambda f: 100 * (f.median("checksum/load") / f.median("checksum/load", _UNCHECKED) - 1),
+        "{:.1f} %",
+    ),
+    _growth("Opening: an array among most, against among fewest", 1.5, "opened", "Open"),
+    _at_most("Opening a file of most arrays", 0.6, _at_most_many("opened", "Open"), "{:.2g} s"),
+    _at_most(
+        "Reading one of them after that",
+        1,
+        lambda f: 1e3 * _at_most_many("one", "Read one, once open")(f),
+        "{:.2g} ms",
+    ),
+    _growth("Saving: an array among most, against among fewest", 4, "save", "Save"),
+    _growth("Loading: an array among most, against among fewest", 4, "load", "Load"),
+    _at_most(
+        "A row of a huge array, warm, against one pread",
+        2,
+        lambda f: f.median("partial/huge") / f.best("partial/huge", "limit"),
+        "{:.3g}×",
+    ),
+    _at_most(
+        "A row of a huge array, cold, against one pread",
+        2,
+        lambda f: f.median("partial/huge_cold") / f.best("partial/huge_cold", "limit"),
+        "{:.3g}×",
+    ),
+    _at_most(
+        "Memory beside the arrays, save", 16, lambda f: f.median("memory/save") / _MIB, "{:.1f} MiB"
+    ),
+    _at_most(
+        "Memory beside the arrays, load", 16, lambda f: f.median("memory/load") / _MIB, "{:.1f} MiB"
+    ),
+    _at_most(
+        "Memory beside the arrays, mmap",
+        1,
+        lambda f: f.median("memory/lazy", "mxio, mapped") / _MIB,
+        "{:.1f} MiB",
+    ),
+    Goal(
+        "A spinning thread during a durable save keeps",
+        80,
+        True,
+        lambda f: 100 * f.median("save/spin"),
+        "{:.0f} %",
+    ),
+]
+
+
+def judge(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Say of each goal what came out: a figure and whether it holds, or what is missing.
+
+    Goals of questions that were not asked are left out.
+    """
+    judged = []
+    for goal in GOALS:
+        figures = Figures(document)
+        entry: dict[str, Any] = {"goal": goal.what, "aim": goal.aim_in_words}
+        try:
+            figure = goal.of(figures)
+        except NotAsked:
+            continue
+        except Missing as reason:
+            entry |= {"figure": None, "said": "", "holds": None, "missing": str(reason)}
+        else:
+            entry |= {
+                "figure": figure,
+                "said": goal.say.format(figure),
+                "holds": goal.holds(figure),
+                "steady": not figures.unsteady,
+            }
+        judged.append(entry)
+    return judged
+
+
+if __name__ == "__main__":
+    from benchmarks.terminal import print_goals
+
+    read = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    print_goals(judge(read), read["note"])
