@@ -363,7 +363,7 @@ class Index(Mapping[str, Entry]):
         """Return the shape and dtype of each of several entries, as they are once read."""
         facts = self.handle.entries(list(numbers))
         native = self.native_dtypes(numbers, facts)
-        return [(shape, native[row]) for row, shape, _, _, _ in facts]
+        return [(fact[1], native[fact[0]]) for fact in facts]
 
     def native_dtypes(self, numbers: Sequence[int], facts: list[Facts]) -> list[np.dtype[Any]]:
         """Return what each row's dtype is in this machine's byte order.

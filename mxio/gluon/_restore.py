@@ -300,48 +300,71 @@ def _restore(given: _Given, model: Model, rules: _Rules) -> None:
         names = [olds[name] for name in names]
     work = _decided(given, rules, names, found.slots)
 
-    given.check([name for name, _, _ in work.fill])
-    arrays = given.read([name for name, _, _ in work.adopt])
-    converted = [np.empty(shape, dtype) for _, _, shape, dtype in work.convert]
-    given.fill([name for name, *_ in work.convert], converted, True)
+    given.check(work.filled)
+    arrays = given.read(work.adopted + work.changed)
+    converted = [np.empty(shape, dtype) for shape, dtype in work.conversions]
+    given.fill(work.converted, converted, True)
 
     # From here on nothing is left that depends on what the file holds.
-    filled = [name for name, _, memory in work.fill for _ in memory]
-    into = [array for _, _, memory in work.fill for array in memory]
-    given.fill(filled, into, rules.cast_dtype)
+    names = [name for name, memory in zip(work.filled, work.memory, strict=True) for _ in memory]
+    given.fill(names, [array for memory in work.memory for array in memory], rules.cast_dtype)
     contexts = rules.contexts or [cpu()]
-    for (_, slot, is_other), array in zip(work.adopt, arrays, strict=True):
-        slot._adopt(array, contexts, is_other)
-    for (_, slot, *_), array in zip(work.convert, converted, strict=True):
+    n_adopted = len(work.adopted)
+    for slot, array in zip(work.adopters, arrays[:n_adopted], strict=True):
+        slot._adopt(array, contexts, False)
+    for slot, array in zip(work.changers, arrays[n_adopted:], strict=True):
+        slot._adopt(array, contexts, True)
+    for slot, array in zip(work.converters, converted, strict=True):
         slot._adopt(array, contexts, False)
 
 
 class _Work(NamedTuple):
-    """What is to be done with the array of each name.
+    """What is to be done: names of arrays, and of each the place, in lists side by side.
 
     Attributes
     ----------
-    adopt : list of (str, Slot, bool)
-        Read, and given to a place; whether the place's dtype changes.
-    convert : list of (str, Slot, shape, dtype)
-        Read in another dtype, and given to a place.
-    fill : list of (str, Slot, list of array)
-        Read into memory that is there.
+    adopted, adopters
+        Read, and given to a place.
+    changed, changers
+        The same, and the place's dtype changes.
+    converted, converters, conversions
+        Read into a new array of this shape and dtype, and given to a place.
+    filled, memory
+        Read into memory that is there: the same into several arrays.
     """
 
-    adopt: list[tuple[str, Any, bool]]
-    convert: list[tuple[str, Any, Shape, np.dtype[Any]]]
-    fill: list[tuple[str, Any, list[Array]]]
+    adopted: list[str]
+    adopters: list[Any]
+    changed: list[str]
+    changers: list[Any]
+    converted: list[str]
+    converters: list[Any]
+    conversions: list[tuple[Shape, np.dtype[Any]]]
+    filled: list[str]
+    memory: list[list[Array]]
 
 
 def _decided(given: _Given, rules: _Rules, names: list[str], slots: list[Any]) -> _Work:
-    """Compare shapes and dtypes, and say what is to be done with each array."""
-    adopt, convert, fill = work = _Work([], [], [])
+    """Say what is to be done with each array, or what does not fit."""
     if rules.contexts is not None:
         for slot in slots:
             refusal = slot._refusal(rules.contexts)
             if refusal is not None:
                 raise ParameterError(f"{refusal}; nothing was loaded")
+    work = _compared(given, rules, names, slots)
+    if len(set(map(id, slots))) < len(slots):
+        # Where a place has several names, the last one in the file is its value, as in MXNet.
+        last = {id(slot): name for name, slot in zip(names, slots, strict=True)}
+        pairs = [p for p in zip(names, slots, strict=True) if last[id(p[1])] == p[0]]
+        work = _compared(given, rules, [name for name, _ in pairs], [slot for _, slot in pairs])
+    return work
+
+
+def _compared(given: _Given, rules: _Rules, names: list[str], slots: list[Any]) -> _Work:
+    """Compare shapes and dtypes."""
+    work = _Work([], [], [], [], [], [], [], [], [])
+    adopt, adopter = work.adopted.append, work.adopters.append
+    fill, into = work.filled.append, work.memory.append
     own: Any = None
     wanted = dtype_of(own)
     wrong: list[tuple[str, Any, str]] = []
@@ -354,9 +377,11 @@ def _decided(given: _Given, rules: _Rules, names: list[str], slots: list[Any]) -
             own, wanted = kept, dtype_of(kept)
         if wanted is dtype or wanted == dtype:
             if memory is None:
-                adopt.append((name, slot, False))
+                adopt(name)
+                adopter(slot)
             else:
-                fill.append((name, slot, memory))
+                fill(name)
+                into(memory)
         elif not rules.cast_dtype:
             clause = f"dtype incompatible expected {wanted} vs saved {dtype}"
             if _is_real(dtype) and _is_real(wanted):
@@ -366,18 +391,17 @@ def _decided(given: _Given, rules: _Rules, names: list[str], slots: list[Any]) -
             clause = f"dtype incompatible expected {wanted} vs saved {dtype}: no such number"
             wrong.append((name, slot, clause))
         elif rules.takes_saved:
-            adopt.append((name, slot, True))
+            work.changed.append(name)
+            work.changers.append(slot)
         elif memory is None:
-            convert.append((name, slot, shape, wanted))
+            work.converted.append(name)
+            work.converters.append(slot)
+            work.conversions.append((shape, wanted))
         else:
-            fill.append((name, slot, memory))
+            fill(name)
+            into(memory)
     if wrong:
         raise _mismatch(given, wrong)
-    if len(set(map(id, slots))) < len(slots):
-        # Where a place has several names, the last one in the file is its value, as in MXNet.
-        last = {id(slot): name for name, slot in zip(names, slots, strict=True)}
-        for items in cast(tuple[list[Any], ...], work):
-            items[:] = [item for item in items if last[id(item[1])] == item[0]]
     return work
 
 
