@@ -5,8 +5,8 @@
  * Work is handed out in pieces, in file order, under one lock:
  *
  *     a large segment    whole chunks of it, up to 4 MiB, moved straight from or
- *                        to the caller's memory (up to 1 MiB through a buffer if
- *                        that memory is strided);
+ *                        to the caller's memory (up to 1 MiB where nothing is
+ *                        synced, and through a buffer if that memory is strided);
  *     small segments     as many as lie within 1 MiB, gathered into a buffer:
  *                        one system call for hundreds of arrays.
  *
@@ -23,6 +23,7 @@
 enum {
     BATCH_NBYTES = 1 << 20,   /* of the file, gathered in one piece        */
     SMALL_NBYTES = 1 << 16,   /* a segment up to this long is gathered     */
+    CACHED_NBYTES = 1 << 20,  /* written at once to the page cache alone   */
     GAP_NBYTES_MAX = 4095,    /* between two segments of one batch         */
     STRIDED_NBYTES = 1 << 20, /* of a strided segment, in one piece        */
     THROUGH_NBYTES = 1 << 18, /* read at once into a buffer               */
@@ -107,6 +108,9 @@ static void run_of(const job *j, piece *out) {
     const mxio_segment *s = &j->segments[j->cursor.segment];
     uint64_t left = s->nbytes - j->cursor.offset;
     uint64_t most = min_u64(j->piece_nbytes_max, MXIO_PIECE_NBYTES);
+    if (j->writing && !(j->flags & MXIO_SYNC)) {
+        most = min_u64(most, CACHED_NBYTES);
+    }
     if (s->strided != NULL) {
         most = min_u64(most, STRIDED_NBYTES);
     }
