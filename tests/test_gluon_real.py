@@ -74,7 +74,7 @@ for case, source in json.load(open(folder + "/sources.json")).items():
 """
 
 RESNET = """from mxnet.gluon.model_zoo import vision
-one("resnet", lambda: vision.resnet18_v1(classes=10), None)
+one("resnet", lambda: vision.resnet18_v1(), None)
 """
 
 
@@ -107,7 +107,7 @@ def test_networks_go_there_and_come_back(tmp_path: Path) -> None:
     for case in sources:
         if case == "resnet18":
             with NameManager():
-                nets[case] = vision.resnet18_v1(classes=10)
+                nets[case] = vision.resnet18_v1()
         else:
             nets[case] = fresh(case)
         nets[case].initialize("xavier" if case == "resnet18" else None)
