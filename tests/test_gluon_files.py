@@ -429,6 +429,8 @@ def test_every_pattern_must_select_something(net: MLP) -> None:
             MLP().load_parameters("mlp.params", select=wrong)
     with pytest.raises(TypeError, match=r"select is a pattern .*, not 5"):
         MLP().load_parameters("mlp.params", select=5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"rename is a dict of names or .*, not 5"):
+        MLP().load_parameters("mlp.params", rename=5)  # type: ignore[arg-type]
 
 
 def test_all_that_does_not_fit_is_named(net: MLP) -> None:

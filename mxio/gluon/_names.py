@@ -114,6 +114,8 @@ def renamed(names: Sequence[str], rename: Rename) -> dict[str, str]:
     """
     if rename is None:
         return dict(zip(names, names, strict=True))
+    if not callable(rename) and not isinstance(rename, Mapping):
+        raise TypeError(f"rename is a dict of names or a function of a name, not {rename!r}")
     if callable(rename):
         new = {name: rename(name) for name in names}
     else:

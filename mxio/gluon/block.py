@@ -389,7 +389,8 @@ class Block(architecture.Described):
         """Load parameters from a file: all of them, or none, and an error that says why.
 
         Shapes that are not known yet come from the file. Parameters that have a value keep
-        their memory, others take over what was read.
+        their memory, others take over what was read. Memory is filled after all is checked;
+        Ctrl-C, or a disk that fails, in that last moment can leave it filled in part.
 
         Parameters
         ----------
@@ -594,7 +595,7 @@ class HybridBlock(Block):
 
     def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Compute the output with the operators of F: for subclasses to define."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no hybrid_forward")
 
     def export(self, path: str | os.PathLike[str], epoch: int = 0, **options: Any) -> str:
         """Save the parameters as MXNet's ``export`` does, for those who load them there.

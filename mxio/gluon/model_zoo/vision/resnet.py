@@ -64,7 +64,7 @@ class _BlockV1(HybridBlock):
             )
 
     def _add_body(self, channels: int, stride: int, in_channels: int) -> None:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no body")
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """Return an array of shape ``(batch, channels, height / stride, width / stride)``."""
