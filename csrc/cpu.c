@@ -22,10 +22,10 @@ static uint32_t saved_registers(void) {
 unsigned mxio_cpu_features(void) {
     /* SSE, AVX, and the three parts of AVX-512.  macOS adds the last ones only
      * when a thread has used them: there we go without. */
-    const uint32_t zmm = 0xE6;
+    const uint32_t ymm = 0x06, zmm = 0xE6;
     const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL;
     unsigned features = 0;
-    uint32_t eax, ebx, ecx, edx;
+    uint32_t eax, ebx, ecx, edx, saved;
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx)) {
         return 0;
     }
@@ -35,9 +35,15 @@ unsigned mxio_cpu_features(void) {
     if (ecx & bit_PCLMUL) {
         features |= CPU_PCLMUL;
     }
-    if ((ecx & bit_OSXSAVE) && (saved_registers() & zmm) == zmm
-        && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)
-        && (ebx & avx512) == avx512 && (ecx & bit_VPCLMULQDQ)) {
+    saved = ecx & bit_OSXSAVE ? saved_registers() : 0;
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)
+        || !(ecx & bit_VPCLMULQDQ)) {
+        return features;
+    }
+    if ((saved & ymm) == ymm && (ebx & bit_AVX2)) {
+        features |= CPU_VPCLMUL256;
+    }
+    if ((saved & zmm) == zmm && (ebx & avx512) == avx512) {
         features |= CPU_VPCLMUL512;
     }
     return features;

@@ -181,6 +181,7 @@ static const struct {
 #if defined(MXIO_CRC32C_X86)
     {"sse42", CPU_SSE42, update_sse42},
     {"sse42+pclmul", CPU_SSE42 | CPU_PCLMUL, update_pclmul},
+    {"avx2+vpclmul", CPU_SSE42 | CPU_PCLMUL | CPU_VPCLMUL256, update_avx2},
     {"avx512+vpclmul", CPU_SSE42 | CPU_PCLMUL | CPU_VPCLMUL512,
      update_vpclmul},
 #elif defined(MXIO_CRC32C_ARM)

@@ -49,7 +49,8 @@ static inline int add_u64(uint64_t a, uint64_t b, uint64_t *out) {
 }
 
 static inline int mul_u64(uint64_t a, uint64_t b, uint64_t *out) {
-    if (a != 0 && b > UINT64_MAX / a) {
+    /* Factors below 2^32 are the rule, and need no division. */
+    if ((a | b) >> 32 != 0 && a != 0 && b > UINT64_MAX / a) {
         return 0;
     }
     *out = a * b;
@@ -68,6 +69,11 @@ static inline int align_u64(uint64_t x, uint64_t alignment, uint64_t *out) {
 /* Not a + b - 1: cannot overflow.  REQUIRES: b > 0. */
 static inline uint64_t ceil_div_u64(uint64_t a, uint64_t b) {
     return a / b + (a % b != 0);
+}
+
+static inline int all_zero(const uint8_t *p, uint64_t nbytes) {
+    return nbytes == 0
+           || (p[0] == 0 && memcmp(p, p + 1, (size_t)nbytes - 1) == 0);
 }
 
 static inline uint64_t min_u64(uint64_t a, uint64_t b) {
@@ -122,6 +128,13 @@ static inline const uint8_t *cursor_take(cursor *c, uint64_t nbytes) {
     return p;
 }
 
+/* ---- index.c ------------------------------------------------------------- */
+
+/* As mxio_index_decode, of bytes from mxio_memory_new, which are the index's
+ * from now on, or given back. */
+mxio_status mxio_index_take(uint8_t *bytes, const mxio_head *head,
+                            mxio_index **out, mxio_err *err);
+
 /* ---- file.c -------------------------------------------------------------- */
 
 /* The bytes where they lie, if memory stands for the file and holds them; NULL
@@ -139,8 +152,9 @@ enum {
     CPU_SSE42 = 1,        /* x86: crc32 instruction                          */
     CPU_PCLMUL = 2,       /* x86: pclmulqdq                                  */
     CPU_VPCLMUL512 = 4,   /* x86: vpclmulqdq on zmm, with AVX-512 F, BW, VL  */
-    CPU_ARM_CRC32 = 8,    /* arm64: crc32c instructions                      */
-    CPU_ARM_PMULL = 16    /* arm64: 64-bit polynomial multiply               */
+    CPU_VPCLMUL256 = 8,   /* x86: vpclmulqdq on ymm, with AVX2               */
+    CPU_ARM_CRC32 = 16,   /* arm64: crc32c instructions                      */
+    CPU_ARM_PMULL = 32    /* arm64: 64-bit polynomial multiply               */
 };
 unsigned mxio_cpu_features(void);
 
