@@ -25,6 +25,7 @@ C_FILES = (
     "entries",
     "file",
     "format",
+    "head",
     "index",
     "mxnet",
     "os_posix",

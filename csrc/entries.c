@@ -33,8 +33,7 @@ void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out) {
     out->stored_nbytes = index->stored == NULL ? out->nbytes
                                                : index->stored[i];
     out->shape = dims_of(index) + load_u64(p + 40);
-    out->name = (const char *)index->bytes + index->s.offset[STRINGS]
-                + load_u64(p + 48);
+    out->name = name_of(index, i);
     out->dtype = load_u32(p + 56);
     out->name_nbytes = load_u16(p + 60);
     out->ndim = p[62];
@@ -127,21 +126,40 @@ void mxio_entry_segment(const mxio_index *index, const mxio_entry *entry,
                      + entry->first_chunk;
 }
 
+/* What lies between *end and the next extent, if anything, as a segment. */
+static uint64_t gap_before(uint64_t offset, uint64_t nbytes, uint64_t *end,
+                           mxio_segment *out) {
+    const uint64_t gap = offset - *end;
+    if (gap > 0) {
+        memset(out, 0, sizeof *out);
+        out->offset = *end;
+        out->nbytes = gap;
+        out->chunk_nbytes = gap;
+    }
+    *end = offset + nbytes;
+    return gap > 0;
+}
+
 uint64_t mxio_index_padding(const mxio_index *index, mxio_segment *out) {
-    uint64_t at = MXIO_HEAD_NBYTES, n = 0;
+    uint64_t end = MXIO_HEAD_NBYTES, n = 0;
+    mxio_entry entry;
     if (index->foreign || (index->head.required & MXIO_FEATURE_APPENDING)) {
         return 0;
     }
-    for (uint64_t i = 0; i < index->n_extents; i++) {
-        const extent *e = &index->extents[i];
-        if (e->offset > at) {
-            mxio_segment gap = {0};
-            gap.offset = at;
-            gap.nbytes = e->offset - at;
-            gap.chunk_nbytes = gap.nbytes;
-            out[n++] = gap;
+    if (index->extents != NULL) {
+        for (uint64_t i = 0; i < index->n_extents; i++) {
+            n += gap_before(index->extents[i].offset,
+                            index->extents[i].nbytes, &end, &out[n]);
         }
-        at = e->offset + e->nbytes;
+        return n;
+    }
+    n = gap_before(index->head.index_offset, index->head.index_nbytes, &end,
+                   out);
+    for (uint64_t i = 0; i < index->n.n_entries; i++) {
+        mxio_index_entry(index, i, &entry);
+        if (entry.nbytes > 0 && entry.alias_of == MXIO_NOWHERE) {
+            n += gap_before(entry.offset, entry.stored_nbytes, &end, &out[n]);
+        }
     }
     return n;
 }

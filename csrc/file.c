@@ -420,44 +420,42 @@ void mxio_map_free(mxio_map *map) {
 mxio_status mxio_index_read(mxio_file *file, mxio_index **out,
                             mxio_err *err) {
     uint64_t first = min_u64(file->nbytes, FIRST_READ_NBYTES);
-    uint8_t *bytes;
-    mxio_status status;
+    uint8_t *begin = malloc((size_t)first + 1);
+    uint8_t *bytes = NULL;
+    uint64_t have = 0;
     mxio_head head;
-    if (file->nbytes < MXIO_HEAD_NBYTES) {
-        FAIL(err, MXIO_CORRUPT, file->nbytes, MXIO_NOWHERE,
-             "it is shorter than the head of an mxio file");
-    }
-    bytes = malloc((size_t)first);
-    if (bytes == NULL) {
+    mxio_status status;
+    if (begin == NULL) {
         return fail_io(err, ENOMEM, "out of memory");
     }
-    status = mxio_file_get(file, bytes, first, 0, err);
-    if (status == MXIO_OK) {
-        status = mxio_head_decode(bytes, file->nbytes, &head, err);
+    status = mxio_file_get(file, begin, first, 0, err);
+    if (status == MXIO_OK && first < MXIO_HEAD_NBYTES) {
+        status = mxio_fail(err, MXIO_CORRUPT, 0, file->nbytes, MXIO_NOWHERE,
+                           "it is shorter than the head of an mxio file");
     }
+    if (status == MXIO_OK) {
+        status = mxio_head_decode(begin, file->nbytes, &head, err);
+    }
+    /* The head's CRC is right and the index lies inside the file, so as much is
+     * present. */
+    if (status == MXIO_OK) {
+        bytes = mxio_memory_new(head.index_nbytes);
+        if (bytes == NULL) {
+            status = fail_io(err, ENOMEM, "out of memory");
+        }
+    }
+    if (status == MXIO_OK) {
+        if (head.index_offset < first) {
+            have = min_u64(first - head.index_offset, head.index_nbytes);
+            memcpy(bytes, begin + head.index_offset, (size_t)have);
+        }
+        status = mxio_file_get(file, bytes + have, head.index_nbytes - have,
+                               head.index_offset + have, err);
+    }
+    free(begin);
     if (status != MXIO_OK) {
-        free(bytes);
+        mxio_memory_free(bytes);
         return status;
     }
-    if (head.index_offset + head.index_nbytes <= first) {
-        status = mxio_index_decode(bytes + head.index_offset, &head, out,
-                                   err);
-        free(bytes);
-        return status;
-    }
-    /* The head's CRC is right and the length lies inside the file, so that much
-     * is present. */
-    free(bytes);
-    bytes = head.index_nbytes > SIZE_MAX
-                ? NULL : malloc((size_t)head.index_nbytes);
-    if (bytes == NULL) {
-        return fail_io(err, ENOMEM, "out of memory");
-    }
-    status = mxio_file_get(file, bytes, head.index_nbytes, head.index_offset,
-                           err);
-    if (status == MXIO_OK) {
-        status = mxio_index_decode(bytes, &head, out, err);
-    }
-    free(bytes);
-    return status;
+    return mxio_index_take(bytes, &head, out, err);
 }

@@ -177,21 +177,16 @@ typedef struct sort_key {
 
 /* Levels of eight bytes that are compared by their words; names that are equal
  * so far, which is rare, are then compared whole. */
-enum { SORT_DEPTH_MAX = 32 };
+enum { SORT_DEPTH_MAX = 32, SORT_FEW = 24 };
 
 static uint64_t word_of(const sort_key *key, unsigned depth) {
     const uint64_t at = 8 * (uint64_t)depth;
+    const uint64_t end = min_u64(at + 8, key->nbytes);
     uint64_t word = 0;
-    for (uint64_t k = at; k < at + 8; k++) {
-        word = word << 8 | (k < key->nbytes ? (uint8_t)key->name[k] : 0);
+    for (uint64_t k = at; k < end; k++) {
+        word = word << 8 | (uint8_t)key->name[k];
     }
-    return word;
-}
-
-static int word_compare(const void *left, const void *right) {
-    const sort_key *a = left;
-    const sort_key *b = right;
-    return (a->word > b->word) - (a->word < b->word);
+    return at < end ? word << 8 * (at + 8 - end) : 0;
 }
 
 static int whole_compare(const void *left, const void *right) {
@@ -200,10 +195,60 @@ static int whole_compare(const void *left, const void *right) {
     return mxio_name_compare(a->name, a->nbytes, b->name, b->nbytes);
 }
 
+static void sort_few(sort_key *keys, uint64_t n) {
+    for (uint64_t i = 1; i < n; i++) {
+        const sort_key key = keys[i];
+        uint64_t k = i;
+        for (; k > 0 && keys[k - 1].word > key.word; k--) {
+            keys[k] = keys[k - 1];
+        }
+        keys[k] = key;
+    }
+}
+
+/* Sorts by word: by each of its bytes that differ, the last one first.  spare
+ * has room for as many. */
+static void sort_words(sort_key *keys, uint64_t n, sort_key *spare) {
+    uint64_t differ = 0;
+    sort_key *from = keys, *to = spare;
+    if (n <= SORT_FEW) {
+        sort_few(keys, n);
+        return;
+    }
+    for (uint64_t i = 1; i < n; i++) {
+        differ |= keys[i].word ^ keys[0].word;
+    }
+    for (unsigned shift = 0; shift < 64; shift += 8) {
+        uint64_t begin[256] = {0};
+        uint64_t at = 0;
+        sort_key *other = from;
+        if ((differ >> shift & 0xff) == 0) {
+            continue;
+        }
+        for (uint64_t i = 0; i < n; i++) {
+            begin[from[i].word >> shift & 0xff]++;
+        }
+        for (unsigned byte = 0; byte < 256; byte++) {
+            const uint64_t count = begin[byte];
+            begin[byte] = at;
+            at += count;
+        }
+        for (uint64_t i = 0; i < n; i++) {
+            to[begin[from[i].word >> shift & 0xff]++] = from[i];
+        }
+        from = to;
+        to = other;
+    }
+    if (from != keys) {
+        memcpy(keys, from, (size_t)n * sizeof *keys);
+    }
+}
+
 /* Sorts n names that are equal up to 8 * depth bytes.  No name holds a NUL, so
  * the zeros behind an end sort it first, and equal words that hold one are
  * equal names. */
-static void sort_names(sort_key *keys, uint64_t n, unsigned depth) {
+static void sort_names(sort_key *keys, uint64_t n, unsigned depth,
+                       sort_key *spare) {
     if (n < 2) {
         return;
     }
@@ -214,14 +259,14 @@ static void sort_names(sort_key *keys, uint64_t n, unsigned depth) {
     for (uint64_t i = 0; i < n; i++) {
         keys[i].word = word_of(&keys[i], depth);
     }
-    qsort(keys, (size_t)n, sizeof *keys, word_compare);
+    sort_words(keys, n, spare);
     for (uint64_t i = 0; i < n;) {
         uint64_t end = i + 1;
         while (end < n && keys[end].word == keys[i].word) {
             end++;
         }
         if ((keys[i].word & 0xff) != 0) {
-            sort_names(keys + i, end - i, depth + 1);
+            sort_names(keys + i, end - i, depth + 1, spare);
         }
         i = end;
     }
@@ -231,13 +276,13 @@ static void sort_names(sort_key *keys, uint64_t n, unsigned depth) {
 static mxio_status names_encode(const mxio_content *content, uint8_t *dst,
                                 mxio_err *err) {
     uint64_t n = content->n_entries;
-    sort_key *keys;
+    sort_key *keys; /* and as many to sort them */
     int sorted = 1;
     if (n == 0) {
         return MXIO_OK;
     }
-    if (n > SIZE_MAX / sizeof *keys
-        || (keys = malloc((size_t)n * sizeof *keys)) == NULL) {
+    if (n > SIZE_MAX / 2 / sizeof *keys
+        || (keys = malloc(2 * (size_t)n * sizeof *keys)) == NULL) {
         FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
     }
     for (uint64_t i = 0; i < n; i++) {
@@ -255,10 +300,11 @@ static mxio_status names_encode(const mxio_content *content, uint8_t *dst,
                  && (i == 0 || whole_compare(&keys[i - 1], &keys[i]) < 0);
     }
     if (!sorted) {
-        sort_names(keys, n, 0);
+        sort_names(keys, n, 0, keys + n);
     }
     for (uint64_t i = 0; i < n; i++) {
-        if (i > 0 && whole_compare(&keys[i - 1], &keys[i]) == 0) {
+        if (i > 0 && keys[i - 1].nbytes == keys[i].nbytes
+            && whole_compare(&keys[i - 1], &keys[i]) == 0) {
             uint64_t later = keys[i - 1].entry > keys[i].entry
                                  ? keys[i - 1].entry : keys[i].entry;
             free(keys);
@@ -274,8 +320,10 @@ static mxio_status names_encode(const mxio_content *content, uint8_t *dst,
 /* ---- planning ------------------------------------------------------------ */
 
 uint64_t mxio_entry_n_chunks(const mxio_entry *entry) {
-    return entry->nbytes == 0
-               ? 0 : ceil_div_u64(entry->nbytes, entry->chunk_nbytes);
+    if (entry->nbytes <= entry->chunk_nbytes) { /* which most are; no division */
+        return entry->nbytes != 0;
+    }
+    return ceil_div_u64(entry->nbytes, entry->chunk_nbytes);
 }
 
 /* Whole slices of the slowest axis where they fit (FORMAT.md 3.2). */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * index.c - docs/FORMAT.md, judged: the one place that decides whether head and
- * index are valid.  An index that a scanner made of a foreign file passes the
+ * index.c - docs/FORMAT.md, judged: the one place that decides whether an index
+ * is valid, as head.c does of a head.  An index that a scanner made of a foreign file passes the
  * same judge; only what belongs to mxio's own layout is not asked of it.
  *
  * An index is kept as the bytes it came in, checked once, with the numbers that
@@ -13,133 +13,11 @@
 
 #include <stdlib.h>
 
-static int all_zero(const uint8_t *p, uint64_t nbytes) {
-    for (uint64_t i = 0; i < nbytes; i++) {
-        if (p[i] != 0) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
-/* ---- judging a head ------------------------------------------------------ */
-
-static int slot_is_valid(const uint8_t *slot) {
-    return memcmp(slot, mxio_magic, sizeof mxio_magic) == 0
-           && load_u32(slot + 124) == mxio_crc32c(0, slot, 124);
-}
-
-static mxio_status refuse_version(uint32_t version, uint64_t offset,
-                                  mxio_err *err) {
-    char what[96];
-    mxio_put_text(mxio_put_number(mxio_put_text(what, "it has version "), version),
-             " of the format, and this knows version 1");
-    FAIL(err, MXIO_UNSUPPORTED, offset, MXIO_NOWHERE, what);
-}
-
-/* Names the lowest bit that is not known. */
-static mxio_status refuse_features(uint64_t unknown, uint64_t offset,
-                                   mxio_err *err) {
-    static const char *const NAMES[] = {"appending", "delta index",
-                                        "chunk records", "boxes"};
-    char what[96];
-    char *p = mxio_put_text(what, "it needs the feature '");
-    unsigned bit = 0;
-    while ((unknown >> bit & 1) == 0) {
-        bit++;
-    }
-    if (bit < sizeof NAMES / sizeof NAMES[0]) {
-        p = mxio_put_text(p, NAMES[bit]);
-    } else {
-        p = mxio_put_number(mxio_put_text(p, "bit "), bit);
-    }
-    mxio_put_text(p, "'");
-    FAIL(err, MXIO_UNSUPPORTED, offset, MXIO_NOWHERE, what);
-}
-
-mxio_status mxio_head_decode(const uint8_t *src, uint64_t file_nbytes,
-                             mxio_head *out, mxio_err *err) {
-    const uint8_t *slots[2] = {src, src + MXIO_SLOT_1_OFFSET};
-    const int valid[2] = {slot_is_valid(slots[0]), slot_is_valid(slots[1])};
-    const uint8_t *slot;
-    mxio_head head;
-    uint64_t at, end;
-    int taken;
-    if (!valid[0] && !valid[1]) {
-        if (memcmp(slots[0], mxio_magic, sizeof mxio_magic) != 0
-            && memcmp(slots[1], mxio_magic, sizeof mxio_magic) != 0) {
-            FAIL(err, MXIO_CORRUPT, 0, MXIO_NOWHERE,
-                 "it does not begin as an mxio file does");
-        }
-        FAIL(err, MXIO_CHECKSUM, 0, MXIO_NOWHERE,
-             "checksum mismatch in the head");
-    }
-    taken = !valid[0];
-    if (valid[0] && valid[1]) {
-        uint64_t first = load_u64(slots[0] + 32);
-        uint64_t second = load_u64(slots[1] + 32);
-        if (first == second) {
-            FAIL(err, MXIO_CORRUPT, 32, MXIO_NOWHERE,
-                 "both slots of the head have one generation");
-        }
-        taken = second > first;
-    }
-    slot = slots[taken];
-    at = taken ? MXIO_SLOT_1_OFFSET : 0;
-    if (load_u32(slot + 8) != MXIO_VERSION) {
-        return refuse_version(load_u32(slot + 8), at + 8, err);
-    }
-    head.required = load_u64(slot + 16);
-    head.optional = load_u64(slot + 24);
-    head.generation = load_u64(slot + 32);
-    head.file_nbytes = load_u64(slot + 40);
-    head.index_offset = load_u64(slot + 48);
-    head.index_nbytes = load_u64(slot + 56);
-    head.index_crc = load_u32(slot + 64);
-    if ((head.required & ~(uint64_t)MXIO_FEATURE_APPENDING) != 0) {
-        return refuse_features(
-            head.required & ~(uint64_t)MXIO_FEATURE_APPENDING, at + 16, err);
-    }
-    if (load_u32(slot + 12) != 0 || !all_zero(slot + 68, 56)
-        || !all_zero(src + MXIO_SLOT_NBYTES, MXIO_SLOT_1_OFFSET - MXIO_SLOT_NBYTES)
-        || !all_zero(src + MXIO_SLOT_1_OFFSET + MXIO_SLOT_NBYTES,
-                     MXIO_HEAD_NBYTES - MXIO_SLOT_1_OFFSET - MXIO_SLOT_NBYTES)) {
-        FAIL(err, MXIO_CORRUPT, at, MXIO_NOWHERE,
-             "reserved bytes of the head are not zero");
-    }
-    if (head.generation == 0) {
-        FAIL(err, MXIO_CORRUPT, at + 32, MXIO_NOWHERE, "generation is 0");
-    }
-    if (head.file_nbytes > file_nbytes) {
-        FAIL(err, MXIO_CORRUPT, file_nbytes, MXIO_NOWHERE,
-             "the file is cut short: its head says that it is longer");
-    }
-    if (!(head.required & MXIO_FEATURE_APPENDING)) {
-        if (head.file_nbytes != file_nbytes) {
-            FAIL(err, MXIO_CORRUPT, head.file_nbytes, MXIO_NOWHERE,
-                 "bytes follow the end that its head gives");
-        }
-        if (!all_zero(slots[!taken], MXIO_SLOT_NBYTES)) {
-            FAIL(err, MXIO_CORRUPT, taken ? 0 : MXIO_SLOT_1_OFFSET, MXIO_NOWHERE,
-                 "the unused slot of the head is not zero");
-        }
-    }
-    if (head.file_nbytes > FILE_NBYTES_MAX || head.index_offset % 64 != 0
-        || head.index_offset < MXIO_HEAD_NBYTES
-        || !add_u64(head.index_offset, head.index_nbytes, &end)
-        || end > head.file_nbytes || head.index_nbytes < MXIO_HEADER_NBYTES) {
-        FAIL(err, MXIO_CORRUPT, at + 48, MXIO_NOWHERE,
-             "the index does not lie in the file");
-    }
-    *out = head;
-    return MXIO_OK;
-}
-
 /* ---- judging an index ---------------------------------------------------- */
 
 void mxio_index_free(mxio_index *index) {
     if (index != NULL) {
-        free(index->bytes);
+        mxio_memory_free(index->bytes);
         free(index->extents);
         free(index->dtype_names);
         free(index->stored);
@@ -206,6 +84,8 @@ static mxio_status check_header(mxio_index *index, mxio_err *err) {
 /* Entry i, given the sums over the entries before it. */
 typedef struct sums {
     uint64_t first_dim, name_offset, first_chunk, n_dtypes;
+    uint64_t end; /* of the extent before                                    */
+    int in_order; /* so far the extents tile the file as they come           */
 } sums;
 
 /* An alias has its entry's bytes 0 to 31 and 56 to 63, less name_nbytes. */
@@ -224,6 +104,42 @@ static int alias_is_sound(const mxio_index *index, uint64_t i) {
                      dims_of(index) + load_u64(q + 40),
                      p[62] * sizeof(uint64_t))
                   == 0;
+}
+
+static extent extent_of(const mxio_index *index, const mxio_entry *entry) {
+    extent e;
+    e.offset = entry->offset;
+    e.nbytes = entry->stored_nbytes;
+    e.alignment = index->foreign ? 1 : alignment_of(entry->nbytes);
+    return e;
+}
+
+static extent extent_of_index(const mxio_index *index) {
+    extent e;
+    e.offset = index->head.index_offset;
+    e.nbytes = index->head.index_nbytes;
+    e.alignment = MXIO_SMALL_ALIGNMENT;
+    return e;
+}
+
+static int may_have_gaps(const mxio_index *index) {
+    return index->foreign
+           || (index->head.required & MXIO_FEATURE_APPENDING) != 0;
+}
+
+/* Whether an extent is where one may follow that ends at *end: aligned, no
+ * overlap, and no byte in between but padding, unless the file has given-up
+ * space. */
+static int tile(const mxio_index *index, const extent *e, uint64_t *end) {
+    uint64_t aligned;
+    if (!align_u64(*end, e->alignment, &aligned)
+        || e->offset % e->alignment != 0
+        || (may_have_gaps(index) ? e->offset < aligned
+                                 : e->offset != aligned)) {
+        return 0;
+    }
+    *end = e->offset + e->nbytes;
+    return 1;
 }
 
 static mxio_status check_entry(mxio_index *index, uint64_t i, sums *sum,
@@ -291,11 +207,11 @@ static mxio_status check_entry(mxio_index *index, uint64_t i, sums *sum,
         || end > index->head.file_nbytes) {
         FAIL(err, MXIO_CORRUPT, where, i, "it does not lie in the file");
     }
-    index->extents[index->n_extents].offset = entry.offset;
-    index->extents[index->n_extents].nbytes = entry.stored_nbytes;
-    index->extents[index->n_extents].alignment
-        = index->foreign ? 1 : alignment_of(entry.nbytes);
     index->n_extents++;
+    if (sum->in_order) {
+        const extent e = extent_of(index, &entry);
+        sum->in_order = tile(index, &e, &sum->end);
+    }
     return MXIO_OK;
 }
 
@@ -372,25 +288,58 @@ static mxio_status check_dtypes(mxio_index *index, uint64_t names_nbytes,
     return check_dtype_names(index, err);
 }
 
+/* How far ahead of the entry that is looked at its successors are asked for:
+ * names in order are all over a large index, and waiting for each would be most
+ * of the time. */
+enum { ENTRY_AHEAD = 16, NAME_AHEAD = 8 };
+
+static void fetch_ahead(const mxio_index *index, const uint8_t *by_name,
+                        uint64_t i) {
+#if defined(__GNUC__)
+    const uint64_t n = index->n.n_entries;
+    uint64_t number;
+    if (n - i > ENTRY_AHEAD) {
+        number = load_u64(by_name + 8 * (i + ENTRY_AHEAD));
+        if (number < n) {
+            __builtin_prefetch(entry_bytes(index, number));
+        }
+    }
+    if (n - i > NAME_AHEAD) {
+        number = load_u64(by_name + 8 * (i + NAME_AHEAD));
+        if (number < n) {
+            __builtin_prefetch(name_of(index, number));
+        }
+    }
+#else
+    (void)index;
+    (void)by_name;
+    (void)i;
+#endif
+}
+
 /* Strictly ascending names over n numbers below n: a permutation, and names
  * that are unique. */
 static mxio_status check_by_name(const mxio_index *index, mxio_err *err) {
     const uint8_t *p = index->bytes + index->s.offset[BY_NAME];
-    mxio_entry before, entry;
+    const char *before = NULL;
+    uint64_t before_nbytes = 0;
     for (uint64_t i = 0; i < index->n.n_entries; i++) {
-        uint64_t number = load_u64(p + 8 * i);
+        const uint64_t number = load_u64(p + 8 * i);
+        const char *name;
+        uint64_t nbytes;
         if (number >= index->n.n_entries) {
             FAIL(err, MXIO_CORRUPT, at_section(index, BY_NAME, 8 * i),
                  MXIO_NOWHERE, "bad number in by_name");
         }
-        mxio_index_entry(index, number, &entry);
-        if (i > 0
-            && mxio_name_compare(before.name, before.name_nbytes, entry.name,
-                            entry.name_nbytes) >= 0) {
+        fetch_ahead(index, p, i);
+        name = name_of(index, number);
+        nbytes = load_u16(entry_bytes(index, number) + 60);
+        if (i > 0 && mxio_name_compare(before, before_nbytes, name, nbytes) >= 0) {
             FAIL(err, MXIO_CORRUPT, at_section(index, BY_NAME, 8 * i),
                  number, "names are not in order or stand twice");
         }
-        before = entry;
+        before = name;
+        before_nbytes = nbytes;
     }
     return MXIO_OK;
 }
@@ -442,35 +391,50 @@ static int extent_compare(const void *left, const void *right) {
     return (a->offset > b->offset) - (a->offset < b->offset);
 }
 
-/* The extents tile the file: no overlap, and no byte that is not theirs or
- * padding, unless the file has given-up space. */
-static mxio_status check_tiling(mxio_index *index, mxio_err *err) {
-    int gaps = index->foreign
-               || (index->head.required & MXIO_FEATURE_APPENDING) != 0;
-    uint64_t at = index->foreign ? 0 : MXIO_HEAD_NBYTES;
-    int sorted = 1;
-    for (uint64_t i = 1; i < index->n_extents; i++) {
-        sorted = sorted
-                 && index->extents[i - 1].offset <= index->extents[i].offset;
+/* Where a file's extents begin: behind the head, of a foreign one at once. */
+static uint64_t extents_begin(const mxio_index *index) {
+    return index->foreign ? 0 : MXIO_HEAD_NBYTES;
+}
+
+/* Extents that do not tile the file as they come may do so once sorted. */
+static mxio_status sort_extents(mxio_index *index, mxio_err *err) {
+    const size_t n = (size_t)index->n_extents + 1;
+    uint64_t k = 0;
+    mxio_entry entry;
+    if (n > SIZE_MAX / sizeof *index->extents
+        || (index->extents = malloc(n * sizeof *index->extents)) == NULL) {
+        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
     }
-    if (!sorted) {
-        qsort(index->extents, (size_t)index->n_extents,
-              sizeof *index->extents, extent_compare);
+    if (!index->foreign) {
+        index->extents[k++] = extent_of_index(index);
     }
-    for (uint64_t i = 0; i < index->n_extents; i++) {
-        const extent *e = &index->extents[i];
-        uint64_t aligned;
-        if (!align_u64(at, e->alignment, &aligned)
-            || e->offset % e->alignment != 0
-            || (gaps ? e->offset < aligned : e->offset != aligned)) {
-            FAIL(err, MXIO_CORRUPT, e->offset, MXIO_NOWHERE,
-                 "extents overlap, or leave a gap");
+    for (uint64_t i = 0; i < index->n.n_entries; i++) {
+        mxio_index_entry(index, i, &entry);
+        if (entry.nbytes > 0 && entry.alias_of == MXIO_NOWHERE) {
+            index->extents[k++] = extent_of(index, &entry);
         }
-        at = e->offset + e->nbytes;
     }
-    if (gaps ? at > index->head.file_nbytes
-             : at != index->head.file_nbytes) {
-        FAIL(err, MXIO_CORRUPT, at, MXIO_NOWHERE,
+    qsort(index->extents, (size_t)k, sizeof *index->extents, extent_compare);
+    return MXIO_OK;
+}
+
+/* The extents tile the file, in whatever order. */
+static mxio_status check_tiling(mxio_index *index, const sums *sum,
+                                mxio_err *err) {
+    uint64_t end = sum->end;
+    if (!sum->in_order) {
+        TRY(sort_extents(index, err));
+        end = extents_begin(index);
+        for (uint64_t i = 0; i < index->n_extents; i++) {
+            if (!tile(index, &index->extents[i], &end)) {
+                FAIL(err, MXIO_CORRUPT, index->extents[i].offset,
+                     MXIO_NOWHERE, "extents overlap, or leave a gap");
+            }
+        }
+    }
+    if (may_have_gaps(index) ? end > index->head.file_nbytes
+                             : end != index->head.file_nbytes) {
+        FAIL(err, MXIO_CORRUPT, end, MXIO_NOWHERE,
              "the extents do not end where the file does");
     }
     return MXIO_OK;
@@ -478,19 +442,13 @@ static mxio_status check_tiling(mxio_index *index, mxio_err *err) {
 
 static mxio_status check_index(mxio_index *index, mxio_err *err) {
     sums sum = {0};
-    uint64_t n;
     TRY(check_header(index, err));
     to_host_order(index);
-    n = index->n.n_entries + 1; /* entries are present, 64 bytes each */
-    if (n > SIZE_MAX / sizeof *index->extents
-        || (index->extents = malloc((size_t)n * sizeof *index->extents))
-               == NULL) {
-        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
-    }
+    sum.end = extents_begin(index);
+    sum.in_order = 1;
     if (!index->foreign) {
-        index->extents[0].offset = index->head.index_offset;
-        index->extents[0].nbytes = index->head.index_nbytes;
-        index->extents[0].alignment = MXIO_SMALL_ALIGNMENT;
+        const extent e = extent_of_index(index);
+        sum.in_order = tile(index, &e, &sum.end);
         index->n_extents = 1;
     }
     for (uint64_t i = 0; i < index->n.n_entries; i++) {
@@ -504,27 +462,24 @@ static mxio_status check_index(mxio_index *index, mxio_err *err) {
     }
     TRY(check_dtypes(index, sum.name_offset, err));
     TRY(index->foreign ? fill_table(index, err) : check_by_name(index, err));
-    return check_tiling(index, err);
+    return check_tiling(index, &sum, err);
 }
 
-mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
-                              mxio_index **out, mxio_err *err) {
+mxio_status mxio_index_take(uint8_t *bytes, const mxio_head *head,
+                            mxio_index **out, mxio_err *err) {
     mxio_index *index;
     mxio_status status;
-    if (head->index_nbytes > SIZE_MAX) {
-        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
-    }
-    if (mxio_crc32c(0, src, (size_t)head->index_nbytes) != head->index_crc) {
+    if (mxio_crc32c(0, bytes, (size_t)head->index_nbytes) != head->index_crc) {
+        mxio_memory_free(bytes);
         FAIL(err, MXIO_CHECKSUM, head->index_offset, MXIO_NOWHERE,
              "checksum mismatch in the index");
     }
     index = calloc(1, sizeof *index);
-    if (index == NULL
-        || (index->bytes = malloc((size_t)head->index_nbytes)) == NULL) {
-        mxio_index_free(index);
+    if (index == NULL) {
+        mxio_memory_free(bytes);
         FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
     }
-    memcpy(index->bytes, src, (size_t)head->index_nbytes);
+    index->bytes = bytes;
     index->head = *head;
     status = check_index(index, err);
     if (status != MXIO_OK) {
@@ -533,6 +488,38 @@ mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
     }
     *out = index;
     return MXIO_OK;
+}
+
+mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
+                              mxio_index **out, mxio_err *err) {
+    uint8_t *bytes = mxio_memory_new(head->index_nbytes);
+    if (bytes == NULL) {
+        FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
+    }
+    memcpy(bytes, src, (size_t)head->index_nbytes);
+    return mxio_index_take(bytes, head, out, err);
+}
+
+mxio_status mxio_index_check(const uint8_t *src, const mxio_head *head,
+                             mxio_err *err) {
+    mxio_index index = {0};
+    mxio_status status;
+    if (MXIO_BIG_ENDIAN) { /* judging changes the bytes */
+        mxio_index *judged = NULL;
+        status = mxio_index_decode(src, head, &judged, err);
+        mxio_index_free(judged);
+        return status;
+    }
+    if (mxio_crc32c(0, src, (size_t)head->index_nbytes) != head->index_crc) {
+        FAIL(err, MXIO_CHECKSUM, head->index_offset, MXIO_NOWHERE,
+             "checksum mismatch in the index");
+    }
+    index.bytes = (uint8_t *)(uintptr_t)src; /* and nothing writes to it */
+    index.head = *head;
+    status = check_index(&index, err);
+    free(index.extents);
+    free(index.dtype_names);
+    return status;
 }
 
 /* ---- foreign files ------------------------------------------------------- */
@@ -561,7 +548,7 @@ mxio_status mxio_index_adopt(const mxio_content *content, const counts *n,
     if (index == NULL || !mxio_sections_plan(n, &index->s)
         || index->s.end > SIZE_MAX
         || n->n_entries > SIZE_MAX / sizeof *index->stored - 1
-        || (index->bytes = malloc((size_t)index->s.end)) == NULL
+        || (index->bytes = mxio_memory_new(index->s.end)) == NULL
         || (n_stored > 0
             && (index->stored = malloc(n_stored * sizeof *index->stored))
                    == NULL)) {

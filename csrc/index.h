@@ -17,7 +17,9 @@ struct mxio_index {
     counts n;
     sections s;
     uint8_t *bytes;      /* the index; dims and checksums in host order     */
-    extent *extents;     /* the index itself and all stored entries, sorted */
+    extent *extents;     /* the index itself and all stored entries, sorted;
+                            NULL where they lie in the order of the entries,
+                            the index in front                              */
     uint64_t n_extents;
     uint64_t n_aliases;
     uint64_t *dtype_names; /* where in the strings each dtype's name begins */
@@ -32,6 +34,11 @@ struct mxio_index {
 
 static inline const uint8_t *entry_bytes(const mxio_index *index, uint64_t i) {
     return index->bytes + index->s.offset[ENTRIES] + MXIO_ENTRY_NBYTES * i;
+}
+
+static inline const char *name_of(const mxio_index *index, uint64_t i) {
+    return (const char *)index->bytes + index->s.offset[STRINGS]
+           + load_u64(entry_bytes(index, i) + 48);
 }
 
 static inline const uint64_t *dims_of(const mxio_index *index) {

@@ -157,6 +157,9 @@ typedef struct mxio_index mxio_index;
  * times that. */
 mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
                               mxio_index **out, mxio_err *err);
+/* The same verdict, and nothing is made. */
+mxio_status mxio_index_check(const uint8_t *src, const mxio_head *head,
+                             mxio_err *err);
 void mxio_index_free(mxio_index *index); /* NULL allowed */
 
 const mxio_head *mxio_index_head(const mxio_index *index);
@@ -419,7 +422,10 @@ enum {
     MXIO_SYNC = 1,              /* write: start the disk behind each piece   */
     MXIO_CHECKSUM_ONLY = 2,     /* write: fill the checksums, write nothing  */
     MXIO_NO_VERIFY = 4,         /* read: compare no checksums                */
-    MXIO_ZEROS = 8              /* read: the bytes must be zero; mem is NULL */
+    MXIO_ZEROS = 8,             /* read: the bytes must be zero; mem is NULL */
+    MXIO_GAPS = 16              /* read: where segments lie in memory as they
+                                   do in the file, what is between them may
+                                   be written as well                        */
 };
 
 typedef struct mxio_io_opts {
@@ -483,7 +489,7 @@ uint32_t mxio_crc32c_variant(size_t variant, uint32_t crc, const void *mem,
                              size_t nbytes);
 
 /* ------------------------------------------------------------------------
- * Memory for arrays: 64-byte aligned, from 4 MiB on in huge pages where the
+ * Memory for arrays: 64-byte aligned, from 2 MiB on in huge pages where the
  * system has them.  NULL: out of memory.
  * --------------------------------------------------------------------- */
 void *mxio_memory_new(uint64_t nbytes);

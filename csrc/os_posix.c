@@ -445,7 +445,7 @@ void *mxio_memory_new(uint64_t nbytes) {
     if (nbytes > SIZE_MAX - huge) {
         return NULL;
     }
-    if (nbytes >= 2 * huge) {
+    if (nbytes >= huge) {
         if (posix_memalign(&mem, (size_t)huge, (size_t)nbytes) != 0) {
             return NULL;
         }
@@ -523,8 +523,10 @@ int mxio_os_lock_new(os_lock **out) {
 }
 
 void mxio_os_lock_free(os_lock *lock) {
-    (void)pthread_mutex_destroy(&lock->mutex);
-    free(lock);
+    if (lock != NULL) {
+        (void)pthread_mutex_destroy(&lock->mutex);
+        free(lock);
+    }
 }
 
 void mxio_os_lock_take(os_lock *lock) {

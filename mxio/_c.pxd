@@ -33,6 +33,7 @@ cdef extern from "mxio.h" nogil:
         MXIO_CHECKSUM_ONLY
         MXIO_NO_VERIFY
         MXIO_ZEROS
+        MXIO_GAPS
 
     ctypedef struct mxio_dtype:
         const char *name
@@ -85,6 +86,7 @@ cdef extern from "mxio.h" nogil:
 
     ctypedef struct mxio_index:
         pass
+    mxio_status mxio_index_check(const uint8_t *src, const mxio_head *head, mxio_err *err)
     mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head, mxio_index **out,
                                   mxio_err *err)
     void mxio_index_free(mxio_index *index)

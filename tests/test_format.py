@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import random
 import re
 import struct
 from pathlib import Path
@@ -364,6 +365,23 @@ def test_the_reference_reads_what_mxio_saved(name: str, tmp_path: Path) -> None:
     mxio.save(stream, saved, metadata=metadata)
     assert stream.getvalue() == data
     assert same(mxio.load(path), saved)
+
+
+@pytest.mark.parametrize("alphabet", ["ab", "\x01\x7f", "aé€\U0001f600"])
+def test_names_of_all_lengths_are_sorted_as_the_reference_wants(alphabet: str) -> None:
+    choice = random.Random(len(alphabet))
+    names = {""}
+    for length in range(300):  # some hundred long ones, equal for as long as can be
+        begin = "".join(choice.choices(alphabet, k=length))
+        names |= {begin, begin + alphabet[0], begin[:-1] + alphabet[-1]}
+        names |= {"".join(choice.choices(alphabet, k=choice.randrange(20))) for _ in range(40)}
+    shuffled = sorted(names, key=lambda name: choice.random())
+    zero = np.zeros(1)
+    data = mxio.dumps(dict.fromkeys(shuffled, zero))
+    assert list(reference.strict(data).object) == shuffled
+    with mxio.open(data) as reader:
+        assert all(name in reader for name in shuffled)
+        assert alphabet * 200 not in reader
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ PACKAGE = ROOT / "mxio"
 CSRC = ROOT / "csrc"
 CEILING = 700
 # One extension is one module: two would hold two copies of the C code.
-CEILINGS = {"_core.pyx": 1460}
+CEILINGS = {"_core.pyx": 1480}
 
 # A module may import the modules of lower levels, and of its own level only those that
 # stand before it in its row.
@@ -92,6 +92,7 @@ C_INCLUDES: dict[str, set[str]] = {
     "os.h": {"stddef.h", "stdint.h"},
     "format.h": {"internal.h"},
     "format.c": {"format.h", "stdlib.h"},
+    "head.c": {"format.h"},
     "index.h": {"format.h"},
     "index.c": {"index.h", "stdlib.h"},
     "entries.c": {"index.h"},
@@ -257,7 +258,7 @@ def test_every_c_function_of_cython_says_how_it_fails() -> None:
     signature = r"^\s*cdef (\w+) \**(\w+)\((?:[^()]|\([^()]*\))*\)([^:\n]*):"
     for match in re.finditer(signature, text, re.M):
         returned, name, clause = match.groups()
-        if returned in {"object", "str", "bytes", "list", "class", "File", "Scan"}:
+        if returned in {"object", "str", "bytes", "list", "class", "File", "Memory", "Scan"}:
             continue  # NULL says it
         assert "except" in clause, f"{name} returns {returned} and does not say how it fails"
 
