@@ -4,15 +4,19 @@
  *
  * Work is handed out in pieces, in file order, under one lock:
  *
- *     a large segment    whole chunks of it, up to 4 MiB, moved straight from or
- *                        to the caller's memory (up to 1 MiB where nothing is
- *                        synced, and through a buffer if that memory is strided);
+ *     a large segment    whole chunks of it, up to 1 MiB to write or 2 MiB to
+ *                        read, moved straight from or to the caller's memory
+ *                        (through a buffer if that is strided, or read unaligned);
  *     small segments     as many as lie within 1 MiB, gathered into a buffer:
- *                        one system call for hundreds of arrays.
+ *                        one system call for hundreds of arrays.  Those that
+ *                        lie in memory as they do in the file are read straight.
  *
- * A checksum is computed on a piece while it is in the cache.  Which thread
- * moves which piece changes no byte of the result, and of several failures the
- * first in file order is reported, so messages do not depend on timing.
+ * A checksum is computed on a piece while it is in the cache.  File systems let
+ * one thread at a time write to a file and have the others burn their processor
+ * until it is their turn.  Where the disk is what all wait for, only one is let
+ * in, and the others sleep.  Which thread moves which piece changes no byte of
+ * the result, and of several failures the first in file order is reported, so
+ * messages do not depend on timing.
  */
 #include "internal.h"
 #include "os.h"
@@ -23,10 +27,11 @@
 enum {
     BATCH_NBYTES = 1 << 20,   /* of the file, gathered in one piece        */
     SMALL_NBYTES = 1 << 16,   /* a segment up to this long is gathered     */
-    CACHED_NBYTES = 1 << 20,  /* written at once to the page cache alone   */
+    WRITE_NBYTES = 1 << 20,   /* of a large segment, in one piece          */
+    READ_NBYTES = 2 << 20,    /* likewise                                  */
     GAP_NBYTES_MAX = 4095,    /* between two segments of one batch         */
-    STRIDED_NBYTES = 1 << 20, /* of a strided segment, in one piece        */
-    THROUGH_NBYTES = 1 << 18, /* read at once into a buffer               */
+    ALIKE_NBYTES = 1 << 18,   /* of a batch that may end where memory does */
+    STEP_NBYTES = 1 << 18,    /* read by one call                          */
     ALIGNED_NBYTES = 64,      /* memory that a system call fills fast     */
     THREAD_NBYTES = 2 << 20,  /* of work that a thread must be worth       */
     THREADS_MAX = 64
@@ -37,6 +42,7 @@ typedef struct piece {
     uint64_t n_segments; /* above 1: whole segments, gathered               */
     uint64_t start;      /* else: where in the segment                      */
     uint64_t nbytes;     /* of the segment, or in the file for a batch      */
+    int alike;           /* a batch that lies in memory as in the file      */
 } piece;
 
 typedef struct job {
@@ -45,7 +51,8 @@ typedef struct job {
     uint64_t n_segments;
     unsigned flags;
     int writing;
-    os_lock *lock; /* NULL: one thread; guards all that follows             */
+    os_lock *turn; /* to write to the file; NULL: nobody waits              */
+    os_lock *lock; /* likewise; guards all that follows                     */
     mxio_cursor cursor;
     uint64_t limit; /* file offset not to pass, except with the first piece */
     uint64_t piece_nbytes_max;
@@ -80,11 +87,23 @@ static mxio_status fail_scratch(mxio_err *err) {
 
 /* ---- handing out pieces --------------------------------------------------- */
 
+/* Whether a segment to read lies behind the one before it in memory as it does
+ * in the file, with nothing in between that is not ours to write. */
+static int lies_alike(const job *j, const mxio_segment *before,
+                      const mxio_segment *s) {
+    const uint64_t gap = s->offset - (before->offset + before->nbytes);
+    return before->mem != NULL && s->mem != NULL
+           && (gap == 0 || (j->flags & MXIO_GAPS))
+           && (uintptr_t)s->mem - (uintptr_t)before->mem
+                  == s->offset - before->offset;
+}
+
 /* As many small segments as fit, from the cursor on. */
 static void batch_of(const job *j, piece *out) {
     const mxio_segment *first = &j->segments[j->cursor.segment];
     uint64_t end = first->offset + first->nbytes;
     uint64_t i = j->cursor.segment + 1;
+    out->alike = !j->writing;
     while (i < j->n_segments) {
         const mxio_segment *s = &j->segments[i];
         if (s->nbytes > SMALL_NBYTES || s->offset < end
@@ -93,6 +112,12 @@ static void batch_of(const job *j, piece *out) {
             || s->offset + s->nbytes - first->offset
                    > j->piece_nbytes_max) {
             break;
+        }
+        if (out->alike && !lies_alike(j, s - 1, s)) {
+            if (end - first->offset >= ALIKE_NBYTES) {
+                break;
+            }
+            out->alike = 0;
         }
         end = s->offset + s->nbytes;
         i++;
@@ -107,13 +132,8 @@ static void batch_of(const job *j, piece *out) {
 static void run_of(const job *j, piece *out) {
     const mxio_segment *s = &j->segments[j->cursor.segment];
     uint64_t left = s->nbytes - j->cursor.offset;
-    uint64_t most = min_u64(j->piece_nbytes_max, MXIO_PIECE_NBYTES);
-    if (j->writing && !(j->flags & MXIO_SYNC)) {
-        most = min_u64(most, CACHED_NBYTES);
-    }
-    if (s->strided != NULL) {
-        most = min_u64(most, STRIDED_NBYTES);
-    }
+    uint64_t most = min_u64(j->piece_nbytes_max,
+                            j->writing ? WRITE_NBYTES : READ_NBYTES);
     if (most > s->chunk_nbytes) {
         most -= most % s->chunk_nbytes;
     } else {
@@ -179,11 +199,9 @@ static mxio_status checksums_compare(const job *j, uint64_t segment,
     const mxio_segment *s = &j->segments[segment];
     uint64_t chunk = start / s->chunk_nbytes;
     if (j->flags & MXIO_ZEROS) {
-        for (uint64_t i = 0; i < nbytes; i++) {
-            if (p[i] != 0) {
-                FAIL(err, MXIO_CHECKSUM, s->offset + start, segment,
-                     "padding is not zero");
-            }
+        if (!all_zero(p, nbytes)) {
+            FAIL(err, MXIO_CHECKSUM, s->offset + start, segment,
+                 "padding is not zero");
         }
         return MXIO_OK;
     }
@@ -227,6 +245,33 @@ static mxio_status stored_bytes(const mxio_segment *s, uint64_t start,
     return MXIO_OK;
 }
 
+static void take(os_lock *lock) {
+    if (lock != NULL) {
+        mxio_os_lock_take(lock);
+    }
+}
+
+static void give(os_lock *lock) {
+    if (lock != NULL) {
+        mxio_os_lock_give(lock);
+    }
+}
+
+static mxio_status put(const job *j, const uint8_t *bytes, uint64_t nbytes,
+                       uint64_t offset, mxio_err *err) {
+    mxio_status status;
+    if (j->flags & MXIO_CHECKSUM_ONLY) {
+        return MXIO_OK;
+    }
+    take(j->turn);
+    status = mxio_file_put(j->file, bytes, nbytes, offset, err);
+    give(j->turn);
+    if (status == MXIO_OK && (j->flags & MXIO_SYNC)) {
+        mxio_file_start_writeback(j->file, nbytes, offset);
+    }
+    return status;
+}
+
 static mxio_status write_run(job *j, const piece *p, scratch *buffer,
                              mxio_err *err) {
     const mxio_segment *s = &j->segments[p->segment];
@@ -236,14 +281,7 @@ static mxio_status write_run(job *j, const piece *p, scratch *buffer,
     if (s->checksums != NULL) {
         checksums_fill(s, p->start, p->nbytes, bytes);
     }
-    if (j->flags & MXIO_CHECKSUM_ONLY) {
-        return MXIO_OK;
-    }
-    TRY(mxio_file_put(j->file, bytes, p->nbytes, offset, err));
-    if (j->flags & MXIO_SYNC) {
-        mxio_file_start_writeback(j->file, p->nbytes, offset);
-    }
-    return MXIO_OK;
+    return put(j, bytes, p->nbytes, offset, err);
 }
 
 static mxio_status write_batch(job *j, const piece *p, scratch *batch,
@@ -265,38 +303,35 @@ static mxio_status write_batch(job *j, const piece *p, scratch *batch,
         memcpy(batch->mem + at + gap, bytes, (size_t)s->nbytes);
         at += gap + s->nbytes;
     }
-    if (j->flags & MXIO_CHECKSUM_ONLY) {
-        return MXIO_OK;
-    }
-    TRY(mxio_file_put(j->file, batch->mem, p->nbytes, offset, err));
-    if (j->flags & MXIO_SYNC) {
-        mxio_file_start_writeback(j->file, p->nbytes, offset);
-    }
-    return MXIO_OK;
+    return put(j, batch->mem, p->nbytes, offset, err);
 }
 
 /* ---- reading -------------------------------------------------------------- */
 
-/* Moves a piece through the cache: where it is only to be checked, and where
- * the system would copy slowly because the memory is not aligned. */
-static mxio_status read_through(const job *j, const piece *p, uint8_t *mem,
-                                scratch *buffer, mxio_err *err) {
+/* In steps, so that what has been read is compared while it is in the cache;
+ * through a buffer where the bytes are only to be checked, and where the system
+ * would copy slowly because the memory is not aligned. */
+static mxio_status read_steps(const job *j, const piece *p, uint8_t *mem,
+                              scratch *buffer, mxio_err *err) {
     const mxio_segment *s = &j->segments[p->segment];
+    const int straight
+        = mem != NULL && (uintptr_t)mem % ALIGNED_NBYTES == 0;
     uint64_t step = s->chunk_nbytes;
-    if (step < THROUGH_NBYTES) {
-        step = THROUGH_NBYTES - THROUGH_NBYTES % step;
+    if (step < STEP_NBYTES) {
+        step = STEP_NBYTES - STEP_NBYTES % step;
     }
     step = min_u64(step, p->nbytes);
-    if (!scratch_reserve(buffer, step)) {
+    if (!straight && !scratch_reserve(buffer, step)) {
         return fail_scratch(err);
     }
     for (uint64_t at = 0; at < p->nbytes; at += step) {
         const uint64_t n = min_u64(step, p->nbytes - at);
         const uint64_t start = p->start + at;
-        TRY(mxio_file_get(j->file, buffer->mem, n, s->offset + start, err));
-        TRY(checksums_compare(j, p->segment, start, n, buffer->mem, err));
-        if (mem != NULL) {
-            memcpy(mem + at, buffer->mem, (size_t)n);
+        uint8_t *into = straight ? mem + at : buffer->mem;
+        TRY(mxio_file_get(j->file, into, n, s->offset + start, err));
+        TRY(checksums_compare(j, p->segment, start, n, into, err));
+        if (mem != NULL && !straight) {
+            memcpy(mem + at, into, (size_t)n);
         }
     }
     return MXIO_OK;
@@ -308,38 +343,36 @@ static mxio_status read_run(const job *j, const piece *p, scratch *buffer,
     const uint64_t offset = s->offset + p->start;
     const uint8_t *bytes = mxio_file_peek(j->file, p->nbytes, offset);
     uint8_t *mem = s->mem == NULL ? NULL : (uint8_t *)s->mem + p->start;
-    if (bytes != NULL) {
-        TRY(checksums_compare(j, p->segment, p->start, p->nbytes, bytes,
-                              err));
-        if (mem != NULL) {
-            memcpy(mem, bytes, (size_t)p->nbytes);
-        }
-        return MXIO_OK;
+    if (bytes == NULL) {
+        return read_steps(j, p, mem, buffer, err);
     }
-    if (mem != NULL && (uintptr_t)mem % ALIGNED_NBYTES == 0) {
-        TRY(mxio_file_get(j->file, mem, p->nbytes, offset, err));
-        return checksums_compare(j, p->segment, p->start, p->nbytes, mem,
-                                 err);
+    TRY(checksums_compare(j, p->segment, p->start, p->nbytes, bytes, err));
+    if (mem != NULL) {
+        memcpy(mem, bytes, (size_t)p->nbytes);
     }
-    return read_through(j, p, mem, buffer, err);
+    return MXIO_OK;
 }
 
 static mxio_status read_batch(const job *j, const piece *p, scratch *batch,
                               mxio_err *err) {
     const uint64_t offset = j->segments[p->segment].offset;
     const uint8_t *bytes = mxio_file_peek(j->file, p->nbytes, offset);
+    uint8_t *into = j->segments[p->segment].mem;
     if (bytes == NULL) {
-        if (!scratch_reserve(batch, BATCH_NBYTES)) {
-            return fail_scratch(err);
+        if (!p->alike) {
+            if (!scratch_reserve(batch, BATCH_NBYTES)) {
+                return fail_scratch(err);
+            }
+            into = batch->mem;
         }
-        TRY(mxio_file_get(j->file, batch->mem, p->nbytes, offset, err));
-        bytes = batch->mem;
+        TRY(mxio_file_get(j->file, into, p->nbytes, offset, err));
+        bytes = into;
     }
     for (uint64_t i = p->segment; i < p->segment + p->n_segments; i++) {
         const mxio_segment *s = &j->segments[i];
         const uint8_t *from = bytes + (s->offset - offset);
         TRY(checksums_compare(j, i, 0, s->nbytes, from, err));
-        if (s->mem != NULL) {
+        if (s->mem != NULL && s->mem != from) {
             memcpy(s->mem, from, (size_t)s->nbytes);
         }
     }
@@ -347,18 +380,6 @@ static mxio_status read_batch(const job *j, const piece *p, scratch *batch,
 }
 
 /* ---- running -------------------------------------------------------------- */
-
-static void take(const job *j) {
-    if (j->lock != NULL) {
-        mxio_os_lock_take(j->lock);
-    }
-}
-
-static void give(const job *j) {
-    if (j->lock != NULL) {
-        mxio_os_lock_give(j->lock);
-    }
-}
 
 /* Keeps the failure that comes first in the file.  REQUIRES: the lock. */
 static void note_failure(job *j, const piece *p, const mxio_err *err) {
@@ -380,9 +401,9 @@ static void work(void *arg) {
     for (;;) {
         mxio_status status;
         int more;
-        take(j);
+        take(j->lock);
         more = piece_next(j, &p);
-        give(j);
+        give(j->lock);
         if (!more) {
             break;
         }
@@ -395,9 +416,9 @@ static void work(void *arg) {
                                       : read_run(j, &p, &buffer, &err);
         }
         if (status != MXIO_OK) {
-            take(j);
+            take(j->lock);
             note_failure(j, &p, &err);
-            give(j);
+            give(j->lock);
         }
     }
     mxio_memory_free(batch.mem);
@@ -425,9 +446,10 @@ static unsigned threads_for(const job *j, unsigned asked) {
 static mxio_status run(job *j, unsigned threads, mxio_err *err) {
     os_thread *started[THREADS_MAX];
     unsigned n_started = 0;
-    if (threads > 1 && mxio_os_lock_new(&j->lock) != 0) {
-        j->lock = NULL; /* then this thread does it all */
-        threads = 1;
+    if (threads > 1
+        && (mxio_os_lock_new(&j->lock) != 0
+            || ((j->flags & MXIO_SYNC) && mxio_os_lock_new(&j->turn) != 0))) {
+        threads = 1; /* then this thread does it all */
     }
     while (n_started + 1 < threads
            && mxio_os_thread_start(work, j, &started[n_started]) == 0) {
@@ -437,9 +459,8 @@ static mxio_status run(job *j, unsigned threads, mxio_err *err) {
     while (n_started > 0) {
         mxio_os_thread_join(started[--n_started]);
     }
-    if (j->lock != NULL) {
-        mxio_os_lock_free(j->lock);
-    }
+    mxio_os_lock_free(j->lock);
+    mxio_os_lock_free(j->turn);
     if (j->failed) {
         if (err != NULL) {
             *err = j->err;

@@ -85,7 +85,7 @@ void mxio_os_advise_huge(void *mem, uint64_t nbytes);
 
 typedef struct os_lock os_lock;
 int mxio_os_lock_new(os_lock **out);
-void mxio_os_lock_free(os_lock *lock);
+void mxio_os_lock_free(os_lock *lock); /* NULL allowed */
 void mxio_os_lock_take(os_lock *lock);
 void mxio_os_lock_give(os_lock *lock);
 

@@ -169,6 +169,30 @@ def test_large_arrays_are_filled_and_what_lies_between_is_left_alone(
             assert out.astype("f4").tobytes() == array.tobytes()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_small_arrays_that_lie_as_in_the_file_leave_the_gaps_between_alone(
+    threads: int, tmp_path: Path
+) -> None:
+    arrays = {f"a{i}": np.full(1000 + i % 7, i % 251, np.uint8) for i in range(8_000)}
+    path = tmp_path / "x.mxio"
+    mxio.save(path, arrays, sync=False)
+    with mxio.open(path, threads=threads) as reader:
+        begin = reader.index["a0"].offset
+        memory = np.full(reader._file.nbytes - begin, 255, np.uint8)
+        out = {}
+        for name in arrays:
+            entry = reader.index[name]
+            out[name] = memory[entry.offset - begin :][: entry.nbytes]
+        reader.read(out=out)
+    between = np.ones(len(memory), bool)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(out[name], array)
+        at = out[name].ctypes.data - memory.ctypes.data
+        between[at : at + array.nbytes] = False
+    assert between.sum() > 8_000
+    assert (memory[between] == 255).all()
+
+
 CASTS = ["bool", "i1", "u2", "i8", "f2", "f4", "f8", "c16"]
 
 
