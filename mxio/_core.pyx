@@ -725,20 +725,27 @@ cdef class File:
             self._leave()
         return 0
 
-    def read(self, Index index not None, list numbers not None, list dtypes not None,
+    def read(self, Index index not None, numbers not None, list dtypes not None,
              bint verify, unsigned threads):
-        cdef uint64_t n = len(numbers)
-        cdef uint64_t n_segments = 0
+        cdef uint64_t i = 0, number, n = len(numbers), n_segments = 0
         cdef list arrays = []
         cdef mxio_segment *segments = <mxio_segment *>malloc((n + 1) * sizeof(mxio_segment))
-        if segments == NULL:
-            raise MemoryError()
+        cdef uint64_t *wanted = <uint64_t *>malloc((n + 1) * sizeof(uint64_t))
         try:
-            n_segments = allocate(index, numbers, dtypes, segments, arrays)
+            if segments == NULL or wanted == NULL:
+                raise MemoryError()
+            for number in numbers:
+                if i == n or number >= mxio_index_count(index._index):
+                    raise IndexError(number)
+                wanted[i] = number
+                i += 1
+            n_segments = allocate(index, wanted, i, dtypes, segments, arrays)
             mxio_segments_sort(segments, n_segments)
-            self._read(segments, n_segments, 0 if verify else MXIO_NO_VERIFY, threads, index)
+            self._read(segments, n_segments, MXIO_GAPS | (0 if verify else MXIO_NO_VERIFY),
+                       threads, index)
         finally:
             free(segments)
+            free(wanted)
         return arrays
 
     def read_chunks(self, Index index not None, uint64_t number, list firsts not None,
@@ -882,15 +889,14 @@ cdef File opened(bytes path, object name, bint new):
     return self
 
 
-cdef uint64_t allocate(Index index, list numbers, list dtypes, mxio_segment *segments,
-                       list arrays) except? 0xffffffffffffffff:
+cdef uint64_t allocate(Index index, const uint64_t *numbers, uint64_t n, list dtypes,
+                       mxio_segment *segments, list arrays) except? 0xffffffffffffffff:
     """Make the arrays and the segments that fill them; the number of segments.
 
     Names of one array get views of one memory. Small arrays share allocations.
     """
     cdef mxio_entry entry, ahead
     cdef uint64_t i, k, first, used = 0, room = 0, n_segments = 0, n_slabs = 0
-    cdef uint64_t n = len(numbers)
     cdef Memory slab = None
     cdef list slabs = None
     cdef Memory memory
@@ -905,8 +911,10 @@ cdef uint64_t allocate(Index index, list numbers, list dtypes, mxio_segment *seg
         if entry.nbytes == 0:
             arrays.append(view_of(&entry, dtype, NULL, None))
             continue
-        first = numbers[i] if entry.alias_of == MXIO_NOWHERE else entry.alias_of
+        first = numbers[i]
         if aliases:
+            if entry.alias_of != MXIO_NOWHERE:
+                first = entry.alias_of
             other = seen.get(first)
             if other is not None:
                 arrays.append(view_of(
@@ -945,7 +953,7 @@ cdef uint64_t allocate(Index index, list numbers, list dtypes, mxio_segment *seg
     return n_segments
 
 
-def views(Index index not None, list numbers not None, list dtypes not None,
+def views(Index index not None, numbers not None, list dtypes not None,
           Mapping mapping not None):
     """Arrays over a mapped file."""
     cdef mxio_entry entry
@@ -1010,6 +1018,8 @@ cdef class Plan:
     cdef uint64_t *_numbers
     cdef uint64_t _n_segments
     cdef uint32_t *_checksums
+    cdef void *_room
+    cdef uint64_t _room_slabs
     cdef bint _framed
 
     def __init__(self):
@@ -1104,20 +1114,30 @@ cdef class Plan:
         self._names = names
         self._arrays = arrays
         self._sources = sources
-        self._content.entries = <mxio_entry *>calloc(n + 1, sizeof(mxio_entry))
         self._content.n_entries = n
-        self._dtypes = <mxio_dtype *>calloc(n_dtypes + 1, sizeof(mxio_dtype))
-        self._content.dtypes = self._dtypes
         self._content.n_dtypes = n_dtypes
-        self._dims = <uint64_t *>malloc((n_dims + 1) * sizeof(uint64_t))
-        self._strides = <int64_t *>malloc((n_dims + 1) * sizeof(int64_t))
-        self._lie = <mxio_array *>calloc(n + 1, sizeof(mxio_array))
-        self._segments = <mxio_segment *>calloc(n_segments + 1, sizeof(mxio_segment))
-        self._numbers = <uint64_t *>calloc(n_segments + 1, sizeof(uint64_t))
-        if (self._content.entries == NULL or self._dtypes == NULL or self._dims == NULL
-                or self._strides == NULL or self._lie == NULL or self._segments == NULL
-                or self._numbers == NULL):
-            raise MemoryError()
+        # One room for all of it, zeros, in huge pages where there is much: a page fault for
+        # each 4 KiB would take as long as all else that is done here.
+        cdef uint64_t room = (
+            n * (sizeof(mxio_entry) + sizeof(mxio_array)) + n_dtypes * sizeof(mxio_dtype)
+            + n_dims * (sizeof(uint64_t) + sizeof(int64_t))
+            + n_segments * (sizeof(mxio_segment) + sizeof(uint64_t)) + 1)
+        if room < MXIO_SLAB_NBYTES:
+            self._room = calloc(1, room)
+        else:
+            self._room_slabs = (room + MXIO_SLAB_NBYTES - 1) // MXIO_SLAB_NBYTES
+            self._room = mxio_slabs_new(self._room_slabs)
+        if self._room == NULL:
+            raise MemoryError(f"cannot allocate {room} bytes for the plan")
+        # Eight bytes align each of these.
+        self._content.entries = <mxio_entry *>self._room
+        self._lie = <mxio_array *>(self._content.entries + n)
+        self._segments = <mxio_segment *>(self._lie + n)
+        self._dtypes = <mxio_dtype *>(self._segments + n_segments)
+        self._content.dtypes = self._dtypes
+        self._dims = <uint64_t *>(self._dtypes + n_dtypes)
+        self._strides = <int64_t *>(self._dims + n_dims)
+        self._numbers = <uint64_t *>(self._strides + n_dims)
         shape, strides = self._dims, self._strides
         for i in range(n):
             entry = &self._content.entries[i]
@@ -1138,13 +1158,10 @@ cdef class Plan:
         return 0
 
     def __dealloc__(self):
-        free(self._content.entries)
-        free(self._dtypes)
-        free(self._dims)
-        free(self._strides)
-        free(self._lie)
-        free(self._segments)
-        free(self._numbers)
+        if self._room_slabs:
+            mxio_slabs_free(self._room, self._room_slabs)
+        else:
+            free(self._room)
         free(self._checksums)
 
     cdef int _pin_names(self, list rows) except -1:
@@ -1251,36 +1268,44 @@ cdef class Plan:
             start += nbytes
         return first + 1
 
-    def begin(self):
+    cdef Memory _begin(self):
         """Head and index, after the checksums are known, judged before they go out."""
         cdef mxio_err err
         cdef mxio_status status
         cdef mxio_head head
-        cdef mxio_index *judged = NULL
-        cdef uint64_t head_nbytes = MXIO_HEAD_NBYTES
-        if self._framed:
-            return b""
-        cdef bytes out = PyBytes_FromStringAndSize(
-            NULL, <Py_ssize_t>(head_nbytes + self._layout.index_nbytes))
-        cdef uint8_t *p = <uint8_t *>PyBytes_AS_STRING(out)
+        cdef Memory out = Memory.__new__(
+            Memory, self._layout.index_offset + self._layout.index_nbytes)
+        cdef uint8_t *p = <uint8_t *>out._data
+        cdef uint8_t *index = p + self._layout.index_offset
         memset(&head, 0, sizeof(head))
         head.generation = 1
         head.file_nbytes = self._layout.file_nbytes
         head.index_offset = self._layout.index_offset
         head.index_nbytes = self._layout.index_nbytes
         with nogil:
-            status = mxio_index_encode(&self._content, &self._layout, self._checksums,
-                                       p + head_nbytes, &err)
+            status = mxio_index_encode(&self._content, &self._layout, self._checksums, index,
+                                       &err)
         if status == MXIO_INVALID and err.item < self._content.n_entries:
             raise ValueError(f"{quote(self._names[err.item])}: {err.what.decode('ascii')}")
         check(status, &err, "the index")
-        head.index_crc = mxio_crc32c(0, p + head_nbytes, head.index_nbytes)
+        head.index_crc = mxio_crc32c(0, index, head.index_nbytes)
         with nogil:
-            status = mxio_index_decode(p + head_nbytes, &head, &judged, &err)
-        mxio_index_free(judged)
+            status = mxio_index_check(index, &head, &err)
         check(status, &err, "the index")
         mxio_head_encode(&head, p)
         return out
+
+    cdef int _put_begin(self, mxio_file *file, object where) except -1:
+        cdef Memory begin
+        cdef mxio_err err
+        cdef mxio_status status
+        cdef uint64_t nbytes = self._layout.index_offset + self._layout.index_nbytes
+        if nbytes:  # of a native file
+            begin = self._begin()
+            with nogil:
+                status = mxio_file_put(file, begin._data, nbytes, 0, &err)
+            check(status, &err, where)
+        return 0
 
     def write(self, File file not None, bint sync, unsigned threads):
         """Data, then head and index: the file waits for its commit."""
@@ -1292,8 +1317,7 @@ cdef class Plan:
                 status = mxio_file_reserve(file._file, self._layout.file_nbytes, &err)
             check(status, &err, file.name)
             self._run(file._file, MXIO_SYNC if sync else 0, threads, file.name)
-            if not self._framed:
-                file.put(self.begin(), 0)
+            self._put_begin(file._file, file.name)
         finally:
             file._leave()
 
@@ -1303,14 +1327,11 @@ cdef class Plan:
         cdef mxio_file *file = NULL
         cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>self._layout.file_nbytes)
         cdef char *p = PyBytes_AS_STRING(out)
-        cdef bytes begin
         memset(p, 0, self._layout.file_nbytes)
         check(mxio_file_memory(p, 0, self._layout.file_nbytes, &file, &err), &err, "the bytes")
         try:
             self._run(file, 0, threads, "the bytes")
-            begin = self.begin()
-            check(mxio_file_put(file, PyBytes_AS_STRING(begin), len(begin), 0, &err), &err,
-                  "the bytes")
+            self._put_begin(file, "the bytes")
         finally:
             mxio_file_close(file)
         return out
@@ -1321,6 +1342,7 @@ cdef class Plan:
         A native index stands before the data and holds its checksums, so the arrays
         are then read twice.
         """
+        cdef Memory begin
         cdef mxio_err err
         cdef mxio_file *file = NULL
         cdef uint64_t at, end, first = 0
@@ -1330,10 +1352,11 @@ cdef class Plan:
                 self._run(file, MXIO_CHECKSUM_ONLY, threads, "the stream")
             finally:
                 mxio_file_close(file)
-        begin = self.begin()
-        if begin:
-            write(begin)
-        at = len(begin)
+        at = self._layout.index_offset + self._layout.index_nbytes
+        if at:
+            begin = self._begin()
+            write(PyBytes_FromStringAndSize(<char *>begin._data, <Py_ssize_t>at))
+            begin = None
         while first < self._n_segments:
             end = first + 1
             if self._is_streamed(first):

