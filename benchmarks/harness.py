@@ -48,6 +48,10 @@ from benchmarks.workloads import Size
 __all__ = ["UNITS", "Case", "Contender", "Measured", "Run", "Unit", "fresh_memory", "measure"]
 
 
+# Who is that far behind is measured in as few rounds.
+_SLOW_SECONDS, _SLOW_TIMES, _SLOW_ROUNDS = 1.0, 10, 3
+
+
 @dataclass(frozen=True)
 class Unit:
     """What a figure is in, made of a value: of seconds, bytes, or a share."""
@@ -114,6 +118,7 @@ class Measured:
     contender: Contender
     values: list[float] = field(default_factory=list)
     file_nbytes: int = 0
+    seconds: float = 0.0  # of the warm-up
 
     @property
     def median(self) -> float:
@@ -178,7 +183,11 @@ def measure(
         try:
             contender.prepare()
             fresh_memory(case.memory)
-            contender.check(contender.run(0), 0)
+            start = time.perf_counter()
+            result = contender.run(0)
+            row.seconds = time.perf_counter() - start
+            contender.check(result, 0)
+            del result
             row.file_nbytes = contender.file_nbytes()
         except CannotMeasure:
             raise
@@ -188,11 +197,15 @@ def measure(
             left_out[contender.name] = f"{type(error).__name__}: {error}"
         else:
             rows.append(row)
+    fastest = min(row.seconds for row in rows)
     for n in range(min(rounds, case.most_rounds or rounds)):
         turn = n % len(rows)
         order = rows[turn:] + rows[:turn]
         for row in order if n % 2 == 0 else reversed(order):
             tell(row.contender.name)
+            slow = row.seconds > max(_SLOW_SECONDS, _SLOW_TIMES * fastest)
+            if slow and n >= _SLOW_ROUNDS:
+                continue
             row.values.append(_time(case, row.contender, 1 + n * case.calls))
     return rows, left_out
 
