@@ -46,7 +46,12 @@ if sys.platform != "darwin":
 extension = Extension(
     "mxio._core",
     sources=["mxio/_core.pyx", *(f"csrc/{name}.c" for name in C_FILES)],
-    depends=["mxio/_c.pxd", *(f"csrc/{name}" for name in sorted(os.listdir("csrc")))],
+    depends=[
+        "mxio/_c.pxd",
+        "mxio/_foreign.pxi",
+        "mxio/_plan.pxi",
+        *(f"csrc/{name}" for name in sorted(os.listdir("csrc"))),
+    ],
     include_dirs=["csrc", numpy.get_include()],
     define_macros=[
         ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),

@@ -157,7 +157,7 @@ typedef struct mxio_index mxio_index;
  * times that. */
 mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
                               mxio_index **out, mxio_err *err);
-/* The same verdict, and nothing is made. */
+/* The same verdict, and nothing is made.  REQUIRES: src is 8-byte aligned. */
 mxio_status mxio_index_check(const uint8_t *src, const mxio_head *head,
                              mxio_err *err);
 void mxio_index_free(mxio_index *index); /* NULL allowed */
@@ -495,12 +495,16 @@ uint32_t mxio_crc32c_variant(size_t variant, uint32_t crc, const void *mem,
 void *mxio_memory_new(uint64_t nbytes);
 void mxio_memory_free(void *mem); /* NULL allowed */
 
-/* n slabs of MXIO_SLAB_NBYTES one after another, in huge pages where the
- * system has them; each is given back by itself.  Memory that was never
- * written to costs nothing.  NULL: out of memory. */
+/* A room for several arrays, of nbytes zeros, in huge pages where the system has
+ * them, which of memory for one array only its middle can be.  Each part of it
+ * is given back by itself.  What was never written to costs nothing.  NULL: out
+ * of memory.  REQUIRES: nbytes and what is given back are whole pages. */
+uint64_t mxio_page_nbytes(void);
+void *mxio_room_new(uint64_t nbytes);
+void mxio_room_free(void *mem, uint64_t nbytes);
+
+/* Of a room, what arrays shorter than a page share. */
 #define MXIO_SLAB_NBYTES (UINT64_C(1) << 20)
-void *mxio_slabs_new(uint64_t n);
-void mxio_slabs_free(void *slabs, uint64_t n); /* n of them from one on */
 
 #ifdef __cplusplus
 }

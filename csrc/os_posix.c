@@ -461,14 +461,18 @@ void mxio_memory_free(void *mem) {
     free(mem);
 }
 
-void *mxio_slabs_new(uint64_t n) {
+uint64_t mxio_page_nbytes(void) {
+    long nbytes = sysconf(_SC_PAGESIZE);
+    return nbytes > 0 ? (uint64_t)nbytes : 65536;
+}
+
+void *mxio_room_new(uint64_t nbytes) {
     const uint64_t huge = 2u << 20;
-    uint64_t nbytes, before;
+    uint64_t before;
     void *mem;
-    if (n == 0 || n > (SIZE_MAX - huge) / MXIO_SLAB_NBYTES) {
+    if (nbytes == 0 || nbytes > SIZE_MAX - huge) {
         return NULL;
     }
-    nbytes = n * MXIO_SLAB_NBYTES;
     mem = mmap(NULL, (size_t)(nbytes + huge), PROT_READ | PROT_WRITE,
                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mem == MAP_FAILED) {
@@ -485,13 +489,13 @@ void *mxio_slabs_new(uint64_t n) {
     return mem;
 }
 
-void mxio_slabs_free(void *slabs, uint64_t n) {
-    if (n == 0) {
+void mxio_room_free(void *mem, uint64_t nbytes) {
+    if (nbytes == 0) {
         return;
     }
-    if (munmap(slabs, (size_t)(n * MXIO_SLAB_NBYTES)) != 0) {
+    if (munmap(mem, (size_t)nbytes) != 0) {
         /* Too many mappings: the addresses stay, the memory does not. */
-        (void)madvise(slabs, (size_t)(n * MXIO_SLAB_NBYTES), MADV_DONTNEED);
+        (void)madvise(mem, (size_t)nbytes, MADV_DONTNEED);
     }
 }
 

@@ -225,5 +225,6 @@ cdef extern from "mxio.h" nogil:
     void *mxio_memory_new(uint64_t nbytes)
     void mxio_memory_free(void *mem)
     uint64_t MXIO_SLAB_NBYTES
-    void *mxio_slabs_new(uint64_t n)
-    void mxio_slabs_free(void *slabs, uint64_t n)
+    uint64_t mxio_page_nbytes()
+    void *mxio_room_new(uint64_t nbytes)
+    void mxio_room_free(void *mem, uint64_t nbytes)

@@ -13,7 +13,8 @@ import numpy as np
 from mxio import _dtype, _tree, formats
 from mxio._file import prepare, write
 from mxio._lazy import LazyArray
-from mxio._reader import Progress, Reader
+from mxio._progress import Progress, shown
+from mxio._reader import Reader
 from mxio._source import Source, Target
 from mxio._sparse import SparseArray
 from mxio._stream import Cast
@@ -41,7 +42,7 @@ def copy(
     metadata: Mapping[str, Any] | None = None,
     sync: bool = True,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: bool | Progress | None = None,
     encoding: str | None = None,
     check: Callable[[Reader], None] | None = None,
     **options: Any,
@@ -73,8 +74,8 @@ def copy(
         in safetensors, which holds text only, other values as JSON.
     sync, threads, **options
         As in `save`.
-    progress : callable, optional
-        Called with bytes done and bytes in all.
+    progress : bool or callable, optional
+        As in `save`.
     encoding : str, optional
         As in `load`.
     check : callable, optional
@@ -102,8 +103,9 @@ def copy(
         tree = _selected(reader, names, rename, _floating(dtype), format)
         if metadata is None:
             metadata = _said_in(format, reader.metadata)
-        content = prepare(tree, metadata, progress)
-        write(path, content, format, sync, threads, options, check)
+        content = prepare(tree, metadata)
+        with shown(progress, f"copy {quote(reader._file.name)}") as tell:
+            write(path, content, format, sync, threads, options, check, tell)
 
 
 def _said_in(format: str | None, metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:

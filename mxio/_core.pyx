@@ -4,7 +4,8 @@
 Nothing is decided here: which names, which dtypes, which defaults is Python's
 business above, where bytes go and whether they are valid is C's below. A
 ``cdef class`` owns each C handle and frees it; ``check`` is the one place where a
-status becomes an exception; each ``with nogil`` block is one C call.
+status becomes an exception; each ``with nogil`` block is one C call. Two parts of this
+module, for length, are files of their own: _foreign.pxi and _plan.pxi.
 """
 
 import os
@@ -41,7 +42,10 @@ cdef uint64_t WINDOW_NBYTES = 2 * MXIO_PIECE_NBYTES
 # Arrays up to this long share an allocation, which holds at most MXIO_SLAB_NBYTES:
 # what one array that is kept can pin.
 cdef uint64_t SHARED_NBYTES = 1 << 16
-cdef uint64_t SLABS_AT_ONCE = 4
+# Longer arrays have huge pages enough of their own; shorter ones get a room together, if
+# that is worth it.
+cdef uint64_t ROOMY_NBYTES = 16 << 20
+cdef uint64_t ROOM_NBYTES_LEAST = 2 << 20
 cdef uint64_t ALIGNMENT = 64
 # A run without checksums is cut anywhere; the longest a file can be.
 cdef uint64_t FRAMED_CHUNK_NBYTES = 1 << 16
@@ -212,232 +216,13 @@ cdef class Index:
         return mxio_index_head(self._index).generation
 
 
-# ---- foreign files ---------------------------------------------------------------------------
-
-cdef class Scan:
-    """What a scanner found in a foreign file."""
-
-    cdef mxio_scan _scan
-    cdef list _table
-    cdef mxio_foreign_dtype *_rows
-    cdef uint64_t _file_nbytes
-    cdef object _where
-    cdef str _kind
-
-    def __init__(self):
-        raise TypeError("a Scan is made of a File")
-
-    def __dealloc__(self):
-        mxio_scan_free(&self._scan)
-        free(self._rows)
-
-    cdef int _pin(self, list table) except -1:
-        """Rows of a foreign name, a name here, bits in memory and in the file."""
-        cdef Py_ssize_t i, nbytes
-        self._table = table
-        self._rows = <mxio_foreign_dtype *>calloc(len(table) + 1, sizeof(mxio_foreign_dtype))
-        if self._rows == NULL:
-            raise MemoryError()
-        for i in range(len(table)):
-            self._rows[i].foreign = PyUnicode_AsUTF8AndSize(table[i][0], &nbytes)
-            self._rows[i].dtype.name = PyUnicode_AsUTF8AndSize(table[i][1], &nbytes)
-            self._rows[i].dtype.name_nbytes = nbytes
-            self._rows[i].dtype.item_bits = table[i][2]
-            self._rows[i].stored_bits = table[i][3]
-        return 0
-
-    @staticmethod
-    def mxnet(File file not None, list table not None):
-        return scanned(file, table, "MXNet")
-
-    @staticmethod
-    def safetensors(File file not None, list table not None):
-        return scanned(file, table, "safetensors")
-
-    @property
-    def n_records(self):
-        return self._scan.n_records
-
-    @property
-    def n_names(self):
-        return self._scan.n_names
-
-    @property
-    def seen(self):
-        return self._scan.seen
-
-    @property
-    def end_offset(self):
-        return self._scan.end_offset
-
-    @property
-    def metadata(self):
-        """Offset and nbytes of the user's metadata in the file."""
-        return self._scan.metadata_offset, self._scan.metadata_nbytes
-
-    @property
-    def dense(self):
-        """Whether each record is one array that lies in the file as it is in memory."""
-        cdef uint64_t i
-        for i in range(self._scan.n_parts):
-            if (self._scan.parts[i].kind != MXIO_PART_DENSE
-                    or self._scan.parts[i].nbytes != self._scan.parts[i].stored_nbytes):
-                return False
-        return True
-
-    def names(self):
-        cdef uint64_t i, begin = 0, end
-        cdef list out = []
-        for i in range(self._scan.n_names):
-            end = self._scan.name_ends[i]
-            out.append(PyBytes_FromStringAndSize(<char *>self._scan.strings + begin,
-                                                 <Py_ssize_t>(end - begin)))
-            begin = end
-        return out
-
-    def dtypes(self):
-        cdef uint64_t i
-        return [(text(self._scan.dtypes[i].name, self._scan.dtypes[i].name_nbytes),
-                 self._scan.dtypes[i].item_bits) for i in range(self._scan.n_dtypes)]
-
-    def parts(self):
-        """Kind, row of the dtypes, shape, offset, stored nbytes, shape of the whole array."""
-        cdef uint64_t i
-        cdef mxio_part part
-        cdef list out = []
-        for i in range(self._scan.n_parts):
-            part = self._scan.parts[i]
-            out.append((part.kind, part.dtype, shape_of(self._scan.dims + part.first_dim, part.ndim),
-                        part.offset, part.stored_nbytes,
-                        shape_of(self._scan.dims + part.first_dense_dim, part.dense_ndim)))
-        return out
-
-    def index(self, bytes structure not None):
-        """The index where all parts are dense and the names are sound; else FormatError."""
-        cdef Index index = Index.__new__(Index)
-        cdef mxio_err err
-        cdef mxio_status status
-        cdef const char *p = structure
-        cdef uint64_t nbytes = len(structure)
-        with nogil:
-            status = mxio_scan_index(&self._scan, p, nbytes, self._file_nbytes, &index._index, &err)
-        check(status, &err, self._where, None, self._kind)
-        return index
-
-
-cdef Scan scanned(File file, list table, str kind):
-    cdef Scan self = Scan.__new__(Scan)
-    cdef mxio_err err
-    cdef mxio_status status
-    cdef bint mxnet = kind == "MXNet"
-    cdef size_t n = len(table)
-    self._pin(table)
-    self._where = file.name
-    self._kind = kind
-    file._enter()
-    try:
-        self._file_nbytes = mxio_file_nbytes(file._file)
-        with nogil:
-            status = (
-                mxio_mxnet_scan(file._file, self._rows, n, &self._scan, &err) if mxnet
-                else mxio_safetensors_scan(file._file, self._rows, n, &self._scan, &err))
-        check(status, &err, file.name, None, kind)
-    finally:
-        file._leave()
-    return self
-
-
-cdef int pin_dtypes(list dtypes, mxio_dtype *out) except -1:
-    """Names and bits; `dtypes` must outlive their use."""
-    cdef Py_ssize_t row, nbytes
-    for row in range(len(dtypes)):
-        out[row].name = PyUnicode_AsUTF8AndSize(dtypes[row][0], &nbytes)
-        out[row].name_nbytes = nbytes
-        out[row].item_bits = dtypes[row][1]
-    return 0
-
-
-def foreign_index(uint64_t file_nbytes, list names not None, list shapes not None,
-                  str orders not None, list offsets not None, list stored_nbytes not None,
-                  list rows not None, list dtypes not None, bytes structure not None,
-                  str where not None, str kind not None):
-    """The judged index of a foreign file, from what its format has read."""
-    cdef Index index = Index.__new__(Index)
-    cdef mxio_content content
-    cdef mxio_entry *entry
-    cdef mxio_err err
-    cdef mxio_status status = MXIO_OK
-    cdef Py_ssize_t nbytes
-    cdef uint64_t i, n = len(names)
-    cdef uint64_t *dim
-    cdef uint64_t *stored = <uint64_t *>calloc(n + 1, sizeof(uint64_t))
-    cdef uint64_t *dims = <uint64_t *>calloc(sum(map(len, shapes)) + 1, sizeof(uint64_t))
-    cdef mxio_dtype *table = <mxio_dtype *>calloc(len(dtypes) + 1, sizeof(mxio_dtype))
-    memset(&content, 0, sizeof(content))
-    content.entries = <mxio_entry *>calloc(n + 1, sizeof(mxio_entry))
-    try:
-        if stored == NULL or dims == NULL or table == NULL or content.entries == NULL:
-            raise MemoryError()
-        if {len(shapes), len(orders), len(offsets), len(stored_nbytes), len(rows)} != {len(names)}:
-            raise SystemError("the lists of a foreign index differ in length")
-        pin_dtypes(dtypes, table)
-        dim = dims
-        for i in range(n):
-            entry = &content.entries[i]
-            try:
-                entry.name = PyUnicode_AsUTF8AndSize(names[i], &nbytes)
-            except UnicodeEncodeError:
-                raise FormatError(f"{where} is not a valid {kind} file: the name "
-                                  f"{quote(names[i])} is no text", offsets[i]) from None
-            if nbytes > <Py_ssize_t>MXIO_MAX_NAME_NBYTES:
-                raise UnsupportedError(f"{where}: the name {quote(names[i])} has more than "
-                                       f"{MXIO_MAX_NAME_NBYTES} bytes")
-            entry.name_nbytes = nbytes
-            if len(shapes[i]) > MXIO_MAX_NDIM:
-                raise FormatError(f"{where} is not a valid {kind} file: {quote(names[i])} has "
-                                  f"more than {MXIO_MAX_NDIM} dimensions", offsets[i])
-            entry.shape = dim
-            entry.ndim = len(shapes[i])
-            count = table[rows[i]].item_bits
-            for extent in shapes[i]:
-                count *= extent
-                if not 0 <= extent <= MAX_FILE_NBYTES or count > 8 * MAX_FILE_NBYTES:
-                    raise FormatError(f"{where} is not a valid {kind} file: the shape of "
-                                      f"{quote(names[i])} is impossible", offsets[i])
-                dim[0] = extent
-                dim += 1
-            entry.dtype = rows[i]
-            entry.order = (MXIO_ORDER_F if orders[i] == "F" and entry.ndim > 1
-                           else MXIO_ORDER_C)
-            entry.offset = offsets[i]
-            stored[i] = stored_nbytes[i]
-            entry.nbytes = (count + 7) // 8
-        content.n_entries = n
-        content.dtypes = table
-        content.n_dtypes = len(dtypes)
-        content.structure = PyBytes_AS_STRING(structure)
-        content.structure_nbytes = len(structure)
-        with nogil:
-            status = mxio_index_foreign(&content, stored, file_nbytes, &index._index, &err)
-        if status == MXIO_CORRUPT and err.item < n:
-            raise FormatError(f"{where} is not a valid {kind} file: {quote(names[err.item])}: "
-                              f"{err.what.decode('ascii')} (offset {err.offset})", err.offset)
-        check(status, &err, where, None, kind)
-    finally:
-        free(content.entries)
-        free(stored)
-        free(dims)
-        free(table)
-    return index
-
-
 # ---- memory ----------------------------------------------------------------------------------
 
 cdef class Memory:
     """An allocation that arrays view; it lives as long as one of them does."""
 
     cdef void *_data
-    cdef bint _is_slab
+    cdef uint64_t _room_nbytes  # of a room; 0: allocated by itself
 
     def __cinit__(self, uint64_t nbytes):
         if nbytes:
@@ -446,26 +231,47 @@ cdef class Memory:
                 raise MemoryError(f"cannot allocate {nbytes} bytes")
 
     def __dealloc__(self):
-        if self._is_slab:
-            mxio_slabs_free(self._data, 1)
+        if self._room_nbytes:
+            mxio_room_free(self._data, self._room_nbytes)
         else:
             mxio_memory_free(self._data)
 
 
-cdef list slabs_of(uint64_t n):
-    """Slabs that are taken from the system at once, and given back one by one."""
-    cdef char *data = <char *>mxio_slabs_new(n)
-    cdef Memory memory
-    cdef uint64_t i
-    cdef list out = []
-    if data == NULL:
-        raise MemoryError(f"cannot allocate {n * MXIO_SLAB_NBYTES} bytes")
-    for i in range(n):
-        memory = Memory.__new__(Memory, 0)
-        memory._data = data + i * MXIO_SLAB_NBYTES
-        memory._is_slab = True
-        out.append(memory)
-    return out
+cdef uint64_t whole_pages(uint64_t nbytes) noexcept:
+    cdef uint64_t page = mxio_page_nbytes()
+    return (nbytes + page - 1) // page * page
+
+
+cdef uint64_t aligned(uint64_t nbytes) noexcept:
+    return (nbytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+
+cdef class Room:
+    """Memory for arrays that are loaded together, taken at once and given back one by one."""
+
+    cdef char *_at
+    cdef uint64_t _left
+
+    def __cinit__(self, uint64_t nbytes):
+        if nbytes >= ROOM_NBYTES_LEAST:
+            self._at = <char *>mxio_room_new(nbytes)
+            if self._at == NULL:
+                raise MemoryError(f"cannot allocate {nbytes} bytes")
+            self._left = nbytes
+
+    def __dealloc__(self):
+        mxio_room_free(self._at, self._left)
+
+    cdef Memory take(self, uint64_t nbytes):
+        """Memory for one array or slab; of its own where there is no room."""
+        cdef uint64_t pages = whole_pages(nbytes)
+        cdef Memory memory = Memory.__new__(Memory, 0 if pages <= self._left else nbytes)
+        if pages <= self._left:
+            memory._data = self._at
+            memory._room_nbytes = pages
+            self._at += pages
+            self._left -= pages
+        return memory
 
 
 cdef class Mapping:
@@ -726,7 +532,7 @@ cdef class File:
         return 0
 
     def read(self, Index index not None, numbers not None, list dtypes not None,
-             bint verify, unsigned threads):
+             bint verify, unsigned threads, progress=None):
         cdef uint64_t i = 0, number, n = len(numbers), n_segments = 0
         cdef list arrays = []
         cdef mxio_segment *segments = <mxio_segment *>malloc((n + 1) * sizeof(mxio_segment))
@@ -742,7 +548,7 @@ cdef class File:
             n_segments = allocate(index, wanted, i, dtypes, segments, arrays)
             mxio_segments_sort(segments, n_segments)
             self._read(segments, n_segments, MXIO_GAPS | (0 if verify else MXIO_NO_VERIFY),
-                       threads, index)
+                       threads, index, progress)
         finally:
             free(segments)
             free(wanted)
@@ -889,17 +695,40 @@ cdef File opened(bytes path, object name, bint new):
     return self
 
 
+cdef uint64_t slabs_for(Index index, const uint64_t *numbers, uint64_t n, uint64_t *last_nbytes,
+                        uint64_t *room_nbytes) noexcept:
+    """How many slabs the small arrays fill, what the last one holds, and how long a room is."""
+    cdef mxio_entry entry
+    cdef uint64_t i, used = MXIO_SLAB_NBYTES, n_slabs = 0
+    room_nbytes[0] = 0
+    for i in range(n):
+        mxio_index_entry(index._index, numbers[i], &entry)
+        if entry.nbytes > SHARED_NBYTES:
+            if entry.nbytes <= ROOMY_NBYTES:
+                room_nbytes[0] += whole_pages(entry.nbytes)
+        elif entry.nbytes:
+            if used + entry.nbytes > MXIO_SLAB_NBYTES:
+                n_slabs += 1
+                used = 0
+            used += aligned(entry.nbytes)
+    last_nbytes[0] = used
+    if n_slabs:
+        room_nbytes[0] += (n_slabs - 1) * MXIO_SLAB_NBYTES + whole_pages(used)
+    return n_slabs
+
+
 cdef uint64_t allocate(Index index, const uint64_t *numbers, uint64_t n, list dtypes,
                        mxio_segment *segments, list arrays) except? 0xffffffffffffffff:
     """Make the arrays and the segments that fill them; the number of segments.
 
     Names of one array get views of one memory. Small arrays share allocations.
     """
-    cdef mxio_entry entry, ahead
-    cdef uint64_t i, k, first, used = 0, room = 0, n_segments = 0, n_slabs = 0
-    cdef Memory slab = None
-    cdef list slabs = None
-    cdef Memory memory
+    cdef mxio_entry entry
+    cdef uint64_t i, first, last_nbytes, room_nbytes
+    cdef uint64_t used = 0, slab_nbytes = 0, n_segments = 0
+    cdef uint64_t n_slabs = slabs_for(index, numbers, n, &last_nbytes, &room_nbytes)
+    cdef Room room = Room.__new__(Room, room_nbytes)
+    cdef Memory memory, slab = None
     cdef char *data
     cdef dict seen = {}
     cdef bint aliases = mxio_index_n_aliases(index._index) != 0
@@ -920,30 +749,22 @@ cdef uint64_t allocate(Index index, const uint64_t *numbers, uint64_t n, list dt
                 arrays.append(view_of(
                     &entry, dtype, <char *>cnp.PyArray_DATA(other), cnp.get_array_base(other)))
                 continue
-        if entry.nbytes > SHARED_NBYTES:
+        if entry.nbytes > ROOMY_NBYTES:
             memory = Memory.__new__(Memory, entry.nbytes)
             data = <char *>memory._data
+        elif entry.nbytes > SHARED_NBYTES:
+            memory = room.take(entry.nbytes)
+            data = <char *>memory._data
         else:
-            if used + entry.nbytes > room:
-                # As many slabs as the small arrays to come fill; a few or more are taken at once.
-                used = room = 0
-                if n_slabs == 0:
-                    n_slabs = 1
-                    for k in range(i, n):
-                        mxio_index_entry(index._index, numbers[k], &ahead)
-                        if ahead.nbytes <= SHARED_NBYTES:
-                            if room + ahead.nbytes > MXIO_SLAB_NBYTES:
-                                n_slabs += 1
-                                room = 0
-                            room += -(-ahead.nbytes // ALIGNMENT) * ALIGNMENT
-                    if n_slabs >= SLABS_AT_ONCE:
-                        slabs = slabs_of(n_slabs)[::-1]
-                if n_slabs > 1:
-                    room = MXIO_SLAB_NBYTES
-                slab = slabs.pop() if slabs else Memory.__new__(Memory, room)
+            # Second names were counted and take nothing, so a slab may be too long, never short.
+            if used + entry.nbytes > slab_nbytes:
+                n_slabs -= 1
+                slab_nbytes = MXIO_SLAB_NBYTES if n_slabs else last_nbytes
+                slab = room.take(slab_nbytes)
+                used = 0
             memory = slab
             data = <char *>slab._data + used
-            used += -(-entry.nbytes // ALIGNMENT) * ALIGNMENT
+            used += aligned(entry.nbytes)
         array = view_of(&entry, dtype, data, memory)
         mxio_entry_segment(index._index, &entry, data, &segments[n_segments])
         n_segments += 1
@@ -994,447 +815,10 @@ def spans(list arrays not None):
     return out
 
 
-# ---- plans -----------------------------------------------------------------------------------
+# ---- foreign files, plans --------------------------------------------------------------------
 
-cdef class Plan:
-    """Arrays and bytes, laid out as a file: everything decided, nothing done.
-
-    Holds the arrays, whose memory goes to the file as it lies where it can. `sources`
-    has, by number, the arrays that come from another file piece by piece: for
-    those an array only says shape and dtype.
-    """
-
-    cdef list _names
-    cdef list _arrays
-    cdef object _sources
-    cdef list _kept
-    cdef mxio_content _content
-    cdef mxio_layout _layout
-    cdef mxio_dtype *_dtypes
-    cdef uint64_t *_dims
-    cdef int64_t *_strides
-    cdef mxio_array *_lie
-    cdef mxio_segment *_segments
-    cdef uint64_t *_numbers
-    cdef uint64_t _n_segments
-    cdef uint32_t *_checksums
-    cdef void *_room
-    cdef uint64_t _room_slabs
-    cdef bint _framed
-
-    def __init__(self):
-        raise TypeError("a Plan is native or framed")
-
-    @staticmethod
-    def native(list names not None, list arrays not None, list rows not None,
-               list dtypes not None, bytes structure not None, bytes metadata not None, sources):
-        """As docs/FORMAT.md lays it out: head and index in front, checksums in the index."""
-        cdef Plan self = Plan.__new__(Plan)
-        cdef mxio_err err
-        cdef mxio_status status
-        cdef uint64_t i, n = len(names)
-        if len(arrays) != <Py_ssize_t>n or len(rows) != <Py_ssize_t>n:
-            raise SystemError("names, arrays and rows differ in length")
-        self._kept = [dtypes, structure, metadata]
-        self._allocate(names, arrays, sources, n, len(dtypes))
-        self._content.structure = PyBytes_AS_STRING(structure)
-        self._content.structure_nbytes = len(structure)
-        self._content.metadata = PyBytes_AS_STRING(metadata)
-        self._content.metadata_nbytes = len(metadata)
-        pin_dtypes(dtypes, self._dtypes)
-        self._pin_names(rows)
-        with nogil:
-            status = mxio_arrays_arrange(&self._content, self._lie, &err)
-        check(status, &err, "the plan")
-        with nogil:
-            status = mxio_layout_plan(&self._content, &self._layout, &err)
-        check(status, &err, "the plan")
-        self._checksums = <uint32_t *>calloc(self._layout.n_chunks + 1, sizeof(uint32_t))
-        if self._checksums == NULL:
-            raise MemoryError("out of memory for the checksums")
-        self._n_segments = mxio_arrays_segments(&self._content, self._lie, self._checksums,
-                                                self._segments)
-        n = 0
-        for i in range(self._content.n_entries):
-            if (self._content.entries[i].nbytes
-                    and self._content.entries[i].alias_of == MXIO_NOWHERE):
-                self._numbers[n] = i
-                n += 1
-        return self
-
-    @staticmethod
-    def framed(list names not None, list arrays not None, str orders not None,
-               list items not None, sources):
-        """One thing after another: bytes as they are, and arrays by their numbers."""
-        cdef Plan self = Plan.__new__(Plan)
-        cdef mxio_segment *segment
-        cdef mxio_array *lie
-        cdef uint64_t number, at = 0, n = 0
-        self._framed = True
-        self._kept = [items]
-        self._allocate(names, arrays, sources, len(items), 0)
-        for item in items:
-            segment = &self._segments[n]
-            if isinstance(item, bytes):
-                self._numbers[n] = MXIO_NOWHERE
-                segment.mem = PyBytes_AS_STRING(item)
-                segment.strided = NULL
-                segment.nbytes = len(item)
-            else:
-                number = item
-                lie = &self._lie[number]
-                mxio_array_arrange(lie, MXIO_ORDER_F if orders[number] == "F" else MXIO_ORDER_C)
-                self._numbers[n] = number
-                segment.mem = lie.mem
-                segment.strided = NULL if lie.as_stored else &lie.lies
-                segment.nbytes = self._content.entries[number].nbytes
-            segment.offset = at
-            segment.chunk_nbytes = FRAMED_CHUNK_NBYTES
-            if segment.nbytes > MAX_FILE_NBYTES - at:
-                raise ValueError("the file would exceed 2^63 bytes")
-            at += segment.nbytes
-            if segment.nbytes:
-                n += 1
-        self._n_segments = n
-        self._layout.file_nbytes = at
-        return self
-
-    cdef int _allocate(self, list names, list arrays, object sources, uint64_t n_segments,
-                       uint64_t n_dtypes) except -1:
-        cdef uint64_t n = len(arrays)
-        cdef uint64_t n_dims = 0
-        cdef uint64_t i, k
-        cdef cnp.ndarray array
-        cdef mxio_entry *entry
-        cdef mxio_strided *lies
-        cdef uint64_t *shape
-        cdef int64_t *strides
-        for array in arrays:
-            n_dims += array.ndim
-        self._names = names
-        self._arrays = arrays
-        self._sources = sources
-        self._content.n_entries = n
-        self._content.n_dtypes = n_dtypes
-        # One room for all of it, zeros, in huge pages where there is much: a page fault for
-        # each 4 KiB would take as long as all else that is done here.
-        cdef uint64_t room = (
-            n * (sizeof(mxio_entry) + sizeof(mxio_array)) + n_dtypes * sizeof(mxio_dtype)
-            + n_dims * (sizeof(uint64_t) + sizeof(int64_t))
-            + n_segments * (sizeof(mxio_segment) + sizeof(uint64_t)) + 1)
-        if room < MXIO_SLAB_NBYTES:
-            self._room = calloc(1, room)
-        else:
-            self._room_slabs = (room + MXIO_SLAB_NBYTES - 1) // MXIO_SLAB_NBYTES
-            self._room = mxio_slabs_new(self._room_slabs)
-        if self._room == NULL:
-            raise MemoryError(f"cannot allocate {room} bytes for the plan")
-        # Eight bytes align each of these.
-        self._content.entries = <mxio_entry *>self._room
-        self._lie = <mxio_array *>(self._content.entries + n)
-        self._segments = <mxio_segment *>(self._lie + n)
-        self._dtypes = <mxio_dtype *>(self._segments + n_segments)
-        self._content.dtypes = self._dtypes
-        self._dims = <uint64_t *>(self._dtypes + n_dtypes)
-        self._strides = <int64_t *>(self._dims + n_dims)
-        self._numbers = <uint64_t *>(self._strides + n_dims)
-        shape, strides = self._dims, self._strides
-        for i in range(n):
-            entry = &self._content.entries[i]
-            lies = &self._lie[i].lies
-            array = arrays[i]
-            entry.shape = lies.shape = shape
-            entry.nbytes = cnp.PyArray_NBYTES(array)
-            entry.ndim = lies.ndim = array.ndim
-            self._lie[i].mem = cnp.PyArray_DATA(array)
-            lies.strides = strides
-            lies.item_nbytes = cnp.PyArray_ITEMSIZE(array)
-            lies.swap_nbytes = swap_nbytes(array)
-            for k in range(entry.ndim):
-                shape[k] = array.shape[k]
-                strides[k] = array.strides[k]
-            shape += entry.ndim
-            strides += entry.ndim
-        return 0
-
-    def __dealloc__(self):
-        if self._room_slabs:
-            mxio_slabs_free(self._room, self._room_slabs)
-        else:
-            free(self._room)
-        free(self._checksums)
-
-    cdef int _pin_names(self, list rows) except -1:
-        cdef mxio_entry *entry
-        cdef Py_ssize_t nbytes
-        cdef uint64_t i
-        for i in range(self._content.n_entries):
-            entry = &self._content.entries[i]
-            entry.name = PyUnicode_AsUTF8AndSize(self._names[i], &nbytes)
-            if nbytes > <Py_ssize_t>MXIO_MAX_NAME_NBYTES:
-                raise ValueError(f"{quote(self._names[i])}: the name is too long")
-            entry.name_nbytes = nbytes
-            entry.dtype = rows[i]
-        return 0
-
-    @property
-    def file_nbytes(self):
-        return self._layout.file_nbytes
-
-    cdef bint _is_streamed(self, uint64_t segment) except -1:
-        return (self._sources is not None and self._numbers[segment] != MXIO_NOWHERE
-                and self._numbers[segment] in self._sources)
-
-    cdef int _run(self, mxio_file *file, unsigned flags, unsigned threads,
-                  object where) except -1:
-        """Run all segments, looking for signals in between."""
-        cdef mxio_cursor cursor
-        cdef mxio_io_opts opts
-        cdef mxio_err err
-        cdef mxio_status status
-        cdef uint64_t end, first = 0
-        opts.sizeof_opts = sizeof(opts)
-        opts.threads = threads
-        opts.flags = flags
-        opts.max_nbytes = BATCH_NBYTES
-        while first < self._n_segments:
-            if self._is_streamed(first):
-                first = self._pump(file, &opts, first, where)
-                continue
-            end = first + 1 if self._sources else self._n_segments
-            while end < self._n_segments and not self._is_streamed(end):
-                end += 1
-            memset(&cursor, 0, sizeof(cursor))
-            while cursor.segment < end - first:
-                with nogil:
-                    status = mxio_write(file, self._segments + first, end - first, &cursor, &opts,
-                                        &err)
-                check(status, &err, where)
-                PyErr_CheckSignals()
-            first = end
-        return 0
-
-    cdef uint64_t _pump(self, mxio_file *file, mxio_io_opts *opts, uint64_t first,
-                        object where) except? 0:
-        """Bring streamed arrays over: several small ones, or one in pieces; the next segment."""
-        cdef mxio_segment *segment = &self._segments[first]
-        cdef mxio_segment piece
-        cdef mxio_err err
-        cdef mxio_status status
-        cdef uint64_t i, start, nbytes, step
-        cdef uint64_t end = first
-        cdef uint64_t room = WINDOW_NBYTES
-        streamed = []
-        # Small bytes in between, such as the header of each record, go along.
-        while (end < self._n_segments and self._segments[end].nbytes <= SHARED_NBYTES
-               and self._segments[end].nbytes <= room):
-            room -= self._segments[end].nbytes
-            if self._is_streamed(end):
-                streamed.append(end)
-            end += 1
-        if end > first:
-            fetched = self._sources.fetch([self._numbers[i] for i in streamed])
-            for i, buffer in zip(streamed, fetched):
-                if cnp.PyArray_NBYTES(buffer) != <cnp.npy_intp>self._segments[i].nbytes:
-                    raise SystemError("a source gave another number of bytes")
-                self._segments[i].mem = cnp.PyArray_DATA(buffer)
-                self._segments[i].strided = NULL
-            with nogil:
-                status = mxio_write(file, segment, end - first, NULL, opts, &err)
-            for i in streamed:
-                self._segments[i].mem = NULL
-            check(status, &err, where)
-            return end
-        # Whole chunks; none is longer than a window in a file that mxio writes.
-        step = WINDOW_NBYTES // segment.chunk_nbytes * segment.chunk_nbytes
-        buffer = bytearray(min(step, segment.nbytes))
-        cdef char *p = buffer
-        view = memoryview(buffer)
-        start = 0
-        piece = segment[0]
-        piece.mem = p
-        piece.strided = NULL
-        while start < segment.nbytes:
-            nbytes = min(step, segment.nbytes - start)
-            self._sources.fill(self._numbers[first], start, view[:nbytes])
-            piece.nbytes = nbytes
-            piece.offset = segment.offset + start
-            if segment.checksums != NULL:
-                piece.checksums = segment.checksums + start // segment.chunk_nbytes
-            with nogil:
-                status = mxio_write(file, &piece, 1, NULL, opts, &err)
-            check(status, &err, where)
-            PyErr_CheckSignals()
-            start += nbytes
-        return first + 1
-
-    cdef Memory _begin(self):
-        """Head and index, after the checksums are known, judged before they go out."""
-        cdef mxio_err err
-        cdef mxio_status status
-        cdef mxio_head head
-        cdef Memory out = Memory.__new__(
-            Memory, self._layout.index_offset + self._layout.index_nbytes)
-        cdef uint8_t *p = <uint8_t *>out._data
-        cdef uint8_t *index = p + self._layout.index_offset
-        memset(&head, 0, sizeof(head))
-        head.generation = 1
-        head.file_nbytes = self._layout.file_nbytes
-        head.index_offset = self._layout.index_offset
-        head.index_nbytes = self._layout.index_nbytes
-        with nogil:
-            status = mxio_index_encode(&self._content, &self._layout, self._checksums, index,
-                                       &err)
-        if status == MXIO_INVALID and err.item < self._content.n_entries:
-            raise ValueError(f"{quote(self._names[err.item])}: {err.what.decode('ascii')}")
-        check(status, &err, "the index")
-        head.index_crc = mxio_crc32c(0, index, head.index_nbytes)
-        with nogil:
-            status = mxio_index_check(index, &head, &err)
-        check(status, &err, "the index")
-        mxio_head_encode(&head, p)
-        return out
-
-    cdef int _put_begin(self, mxio_file *file, object where) except -1:
-        cdef Memory begin
-        cdef mxio_err err
-        cdef mxio_status status
-        cdef uint64_t nbytes = self._layout.index_offset + self._layout.index_nbytes
-        if nbytes:  # of a native file
-            begin = self._begin()
-            with nogil:
-                status = mxio_file_put(file, begin._data, nbytes, 0, &err)
-            check(status, &err, where)
-        return 0
-
-    def write(self, File file not None, bint sync, unsigned threads):
-        """Data, then head and index: the file waits for its commit."""
-        cdef mxio_err err
-        cdef mxio_status status
-        file._enter()
-        try:
-            with nogil:
-                status = mxio_file_reserve(file._file, self._layout.file_nbytes, &err)
-            check(status, &err, file.name)
-            self._run(file._file, MXIO_SYNC if sync else 0, threads, file.name)
-            self._put_begin(file._file, file.name)
-        finally:
-            file._leave()
-
-    def to_bytes(self, unsigned threads):
-        """The whole file as bytes."""
-        cdef mxio_err err
-        cdef mxio_file *file = NULL
-        cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>self._layout.file_nbytes)
-        cdef char *p = PyBytes_AS_STRING(out)
-        memset(p, 0, self._layout.file_nbytes)
-        check(mxio_file_memory(p, 0, self._layout.file_nbytes, &file, &err), &err, "the bytes")
-        try:
-            self._run(file, 0, threads, "the bytes")
-            self._put_begin(file, "the bytes")
-        finally:
-            mxio_file_close(file)
-        return out
-
-    def stream(self, write, unsigned threads):
-        """Give the file's bytes in order to `write`, a window at a time.
-
-        A native index stands before the data and holds its checksums, so the arrays
-        are then read twice.
-        """
-        cdef Memory begin
-        cdef mxio_err err
-        cdef mxio_file *file = NULL
-        cdef uint64_t at, end, first = 0
-        if not self._framed:
-            check(mxio_file_memory(NULL, 0, 0, &file, &err), &err, "the stream")
-            try:
-                self._run(file, MXIO_CHECKSUM_ONLY, threads, "the stream")
-            finally:
-                mxio_file_close(file)
-        at = self._layout.index_offset + self._layout.index_nbytes
-        if at:
-            begin = self._begin()
-            write(PyBytes_FromStringAndSize(<char *>begin._data, <Py_ssize_t>at))
-            begin = None
-        while first < self._n_segments:
-            end = first + 1
-            if self._is_streamed(first):
-                self._stream_one(write, first, at)
-            else:
-                while end < self._n_segments and not self._is_streamed(end):
-                    end += 1
-                self._stream_run(write, first, end, at, threads)
-            at = self._segments[end - 1].offset + self._segments[end - 1].nbytes
-            first = end
-
-    cdef int _stream_one(self, write, uint64_t number, uint64_t at) except -1:
-        """A streamed array, and the padding from `at` on to it."""
-        cdef mxio_segment *segment = &self._segments[number]
-        cdef uint64_t nbytes, start = 0
-        if segment.offset > at:
-            write(bytes(segment.offset - at))
-        while start < segment.nbytes:
-            nbytes = min(WINDOW_NBYTES, segment.nbytes - start)
-            window = bytearray(nbytes)
-            self._sources.fill(self._numbers[number], start, memoryview(window))
-            write(bytes(window))
-            PyErr_CheckSignals()
-            start += nbytes
-        return 0
-
-    cdef int _stream_run(self, write, uint64_t first, uint64_t end, uint64_t at,
-                         unsigned threads) except -1:
-        """Segments from memory, and the padding from `at` on to them."""
-        cdef mxio_cursor cursor
-        cdef mxio_io_opts opts
-        cdef mxio_err err
-        cdef mxio_status status
-        cdef mxio_file *file = NULL
-        cdef mxio_segment *segments = self._segments + first
-        cdef mxio_segment *segment
-        cdef uint64_t n = end - first, to
-        # Padding before the first segment of a window counts too.
-        window = bytearray(min(WINDOW_NBYTES + 4096,
-                               segments[n - 1].offset + segments[n - 1].nbytes - at))
-        cdef char *p = window
-        cdef uint64_t room = len(window)
-        memset(&cursor, 0, sizeof(cursor))
-        opts.sizeof_opts = sizeof(opts)
-        opts.threads = threads
-        opts.flags = 0
-        opts.max_nbytes = WINDOW_NBYTES
-        while cursor.segment < n:
-            memset(p, 0, room)
-            check(mxio_file_memory(p, at, room, &file, &err), &err, "the stream")
-            try:
-                with nogil:
-                    status = mxio_write(file, segments, n, &cursor, &opts, &err)
-                check(status, &err, "the stream")
-            finally:
-                mxio_file_close(file)
-            if cursor.offset:
-                segment = &segments[cursor.segment]
-                to = segment.offset + cursor.offset
-            else:
-                segment = &segments[cursor.segment - 1]
-                to = segment.offset + segment.nbytes
-            write(PyBytes_FromStringAndSize(p, <Py_ssize_t>(to - at)))
-            at = to
-            PyErr_CheckSignals()
-        return 0
-
-
-cdef uint32_t swap_nbytes(cnp.ndarray array) noexcept:
-    """How many bytes to reverse at a time, 0 for none."""
-    cdef int kind = cnp.PyArray_TYPE(array)
-    if not cnp.PyArray_ISBYTESWAPPED(array):
-        return 0
-    if kind == cnp.NPY_UNICODE:
-        return 4
-    if kind == cnp.NPY_CFLOAT or kind == cnp.NPY_CDOUBLE:
-        return cnp.PyArray_ITEMSIZE(array) // 2
-    return cnp.PyArray_ITEMSIZE(array)
+include "_foreign.pxi"
+include "_plan.pxi"
 
 
 # ---- checksums -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ the structure puts them together again. Defaults live in the signatures below.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
@@ -18,9 +19,10 @@ import numpy as np
 from mxio import _host, _tree, formats
 from mxio._index import Content
 from mxio._lazy import LazyArray
-from mxio._reader import Damage, Progress, Reader, thread_count
+from mxio._progress import Progress, shown
+from mxio._reader import Damage, Reader, thread_count
 from mxio._source import Path, Source, Target, create, open_source, writer_of
-from mxio._stream import Cast, Streams, reporter, stand_in
+from mxio._stream import Cast, Streams, stand_in
 from mxio.errors import FormatError, quote
 
 __all__ = ["dumps", "load", "loads", "open", "prepare", "save", "verify", "write"]
@@ -29,9 +31,7 @@ __all__ = ["dumps", "load", "loads", "open", "prepare", "save", "verify", "write
 # ---- writing ---------------------------------------------------------------------------------
 
 
-def prepare(
-    arrays: object, metadata: Mapping[str, Any] | None, progress: Progress | None = None
-) -> Content:
+def prepare(arrays: object, metadata: Mapping[str, Any] | None) -> Content:
     """Say no to everything that cannot be saved, or decide how each leaf is."""
     names, leaves, structure = _tree.flatten(arrays, _is_arraylike, _host.to_sparse)
     plain = _host.dtype_names(leaves)
@@ -52,8 +52,7 @@ def prepare(
             host, dtype = _host.to_host(leaf, name)
         hosts.append(host)
         dtypes.append(dtype)
-    report = reporter(lazy.values(), progress) if progress else None
-    streams = Streams(lazy, report=report) if lazy else None
+    streams = Streams(lazy) if lazy else None
     return Content(names, hosts, dtypes, structure, metadata, streams)
 
 
@@ -65,20 +64,24 @@ def write(
     threads: int | None,
     options: dict[str, Any],
     check: Callable[[Reader], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Lay out what is to be saved in a format, and write it.
 
     `check` gets a reader of what was written, before that takes its name: raising, it
-    leaves what was there.
+    leaves what was there. `progress` is told bytes of arrays, done and in all.
     """
     n_threads = thread_count(threads)
     plan = formats.plan(format or formats.native.NAME, content, options)
+    tell = None
+    if progress is not None:
+        tell = functools.partial(_tell, progress, plan.data_nbytes)
     if not isinstance(path, (str, os.PathLike)) and hasattr(path, "write"):
-        plan.stream(writer_of(path), n_threads)
+        plan.stream(writer_of(path, tell), n_threads)
         return
     file = create(cast(Path, path))
     try:
-        plan.write(file, sync, n_threads)
+        plan.write(file, sync, n_threads, tell)
         if check is not None:
             file.measure()
             module = formats.detect(file, None)
@@ -86,6 +89,10 @@ def write(
         file.commit(sync)
     finally:
         file.close()
+
+
+def _tell(progress: Progress, total: int, done: int) -> None:
+    progress(min(done, total), total)
 
 
 def _is_arraylike(obj: object) -> bool:
@@ -100,6 +107,7 @@ def save(
     metadata: Mapping[str, Any] | None = None,
     sync: bool = True,
     threads: int | None = None,
+    progress: bool | Progress | None = None,
     **options: Any,
 ) -> None:
     """Save an array, a list, a dict or a tree of them to a file.
@@ -135,6 +143,10 @@ def save(
         all or nothing for everyone who reads, but a power cut may lose the file.
     threads : int, optional
         At most this many; ``MXIO_THREADS`` or the processors there are.
+    progress : bool or callable, optional
+        True: a bar on a terminal (tqdm's where it is installed), if it takes a while. A
+        callable gets bytes done and bytes in all, again and again; what it raises ends
+        the work, and leaves `path` as it was.
     **options
         Of a format. ``mxnet``: ``version=2``, what MXNet 0.12 to 1.9 read and write, or
         ``version=3``, with NumPy shapes, for 1.5 and later. (An array without dimensions
@@ -157,7 +169,13 @@ def save(
     >>> mxio.load('w.mxio')['step']
     7
     """
-    write(path, prepare(arrays, metadata), format, sync, threads, options)
+    with shown(progress, f"save {_name_of(path)}") as tell:
+        write(path, prepare(arrays, metadata), format, sync, threads, options, progress=tell)
+
+
+def _name_of(path: object) -> str:
+    """Return a path for a line on a terminal, nothing for what has none."""
+    return quote(os.fsdecode(path)) if isinstance(path, (str, os.PathLike)) else ""
 
 
 def dumps(
@@ -227,6 +245,7 @@ def load(
     threads: int | None = None,
     encoding: str | None = None,
     strip: str | Iterable[str] = (),
+    progress: bool | Progress | None = None,
 ) -> Any:
     """Load what was saved: an array, a list, a dict or a tree, of the same shape.
 
@@ -257,6 +276,8 @@ def load(
     strip : str or iterable of str, optional
         Prefixes cut from the names of a dict, such as ``('arg:', 'aux:')``, which
         MXNet's exports have. (``mxio.model.load_checkpoint`` tells the two apart.)
+    progress : bool or callable, optional
+        As in `save`. Nothing is told with ``mmap=True``.
 
     Raises
     ------
@@ -279,7 +300,11 @@ def load(
     with Reader(source, verify=verify, threads=threads, encoding=encoding) as reader:
         index = reader.index
         numbers = range(len(index)) if names is None else index.numbers(names)
-        arrays = reader._map(numbers, verify) if mmap else reader._copy(numbers)
+        if mmap:
+            arrays = reader._map(numbers, verify)
+        else:
+            with shown(progress, f"load {_name_of(source)}") as tell:
+                arrays = reader._copy(numbers, tell)
         if names is None:
             loaded = _tree.unflatten(index.structure, index.names(), arrays)
         else:
@@ -319,7 +344,7 @@ def verify(
     source: Source,
     *,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: bool | Progress | None = None,
     encoding: str | None = None,
 ) -> list[Damage]:
     """Check every byte of a file and return what is damaged: an empty list if nothing is.
@@ -332,8 +357,8 @@ def verify(
     source : str, os.PathLike, bytes-like or binary file object
     threads : int, optional
         As in `save`.
-    progress : callable, optional
-        Called with bytes done and bytes in all.
+    progress : bool or callable, optional
+        As in `save`; the bytes are those of the file.
     encoding : str, optional
         As in `load`.
 

@@ -8,6 +8,7 @@ transposed entry in C order, so everything below thinks in C order.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,6 +23,8 @@ from mxio.errors import EntryError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from mxio._progress import Progress
+
 __all__ = ["LazyArray", "Region", "native_order", "read_entries"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -31,23 +34,41 @@ _GROUP_NBYTES = 4 << 20
 
 
 def read_entries(
-    file: _core.File, index: Index, numbers: Sequence[int], verify: bool, threads: int
+    file: _core.File,
+    index: Index,
+    numbers: Sequence[int],
+    verify: bool,
+    threads: int,
+    progress: Progress | None = None,
 ) -> list[Array]:
     """Read whole entries, in one call where they lie in the file as they are."""
     codecs = index.codecs
+    tell = None
+    if progress is not None:
+        # Several names of one array are read once.
+        facts = index.handle.entries(list(numbers))
+        total = sum({number: nbytes for *_, nbytes, number in facts}.values())
+        tell = functools.partial(_tell, progress, total)
     if not codecs:
-        arrays = file.read(index.handle, numbers, index.dtypes, verify, threads)
+        arrays = file.read(index.handle, numbers, index.dtypes, verify, threads, tell)
         return arrays if index.is_native else [native_order(array) for array in arrays]
     coded = {n for n in numbers if n in codecs and (verify or not codecs[n].plain)}
     direct = [n for n in numbers if n not in coded]
-    found = dict(
-        zip(direct, file.read(index.handle, direct, index.dtypes, verify, threads), strict=True)
-    )
+    arrays = file.read(index.handle, direct, index.dtypes, verify, threads, tell)
+    found = dict(zip(direct, arrays, strict=True))
+    done = sum(array.nbytes for array in arrays)
     for n in coded:
         entry = index.entry(n)
         found[n] = np.empty(entry.shape, index.dtype(entry), entry.order)  # type: ignore[call-overload]
         index.decode(file, entry, _bytes_of(found[n]), verify)
+        done += entry.nbytes
+        if tell is not None:
+            tell(done)
     return [native_order(found[n]) for n in numbers]
+
+
+def _tell(progress: Progress, total: int, done: int) -> None:
+    progress(min(done, total), total)
 
 
 def native_order(array: Array) -> Array:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import operator
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from mxio import _core, _tree, formats
 from mxio._fill import Filling, check_entries
 from mxio._index import Index
 from mxio._lazy import LazyArray, read_entries
+from mxio._progress import Progress, shown
 from mxio._source import Source, open_source
 from mxio.errors import (
     ChecksumError,
@@ -29,9 +30,7 @@ from mxio.errors import (
     quote,
 )
 
-__all__ = ["Damage", "Progress", "Reader", "thread_count"]
-
-Progress: TypeAlias = "Callable[[int, int], object]"
+__all__ = ["Damage", "Reader", "thread_count"]
 
 # Of its own accord; the engine never starts more than 64.
 _THREADS_AT_MOST = 8
@@ -310,13 +309,14 @@ class Reader(Mapping[str, LazyArray]):
         """Fill existing arrays with the entries of these numbers: `read` with `out`."""
         Filling(self.index, numbers, arrays, cast).run(self._file, self._verify, self._threads)
 
-    def verify(self, progress: Progress | None = None) -> list[Damage]:
+    def verify(self, progress: bool | Progress | None = None) -> list[Damage]:
         """Check every byte of the file and return what is damaged; see `mxio.verify`."""
         damage: list[Damage] = []
-        try:
-            damage.extend(self._damages(progress))
-        except FormatError as error:  # cut short since it was opened
-            damage.append(Damage(None, None, error.offset, 0, str(error)))
+        with shown(progress, f"verify {quote(self._file.name)}") as tell:
+            try:
+                damage.extend(self._damages(tell))
+            except FormatError as error:  # cut short since it was opened
+                damage.append(Damage(None, None, error.offset, 0, str(error)))
         return damage
 
     def _damages(self, progress: Progress | None) -> Iterator[Damage]:
@@ -329,9 +329,8 @@ class Reader(Mapping[str, LazyArray]):
             yield Damage(None, None, None, 0, f"{self._file.name}: {error}")
         try:
             every = range(len(self.index))
-            self._file.check(
-                handle, every, self._threads, progress and (lambda n: progress(n, total))
-            )
+            tell = None if progress is None else (lambda done: progress(done, total))
+            self._file.check(handle, every, self._threads, tell)
         except ChecksumError:
             # Once more, entry by entry, going on behind each damaged chunk.
             for number in range(len(self.index)):
@@ -365,8 +364,10 @@ class Reader(Mapping[str, LazyArray]):
                 yield Damage(entry.name, chunk, offset, nbytes, str(error))
                 first = chunk + 1
 
-    def _copy(self, numbers: Sequence[int]) -> list[np.ndarray[Any, Any]]:
-        return read_entries(self._file, self.index, numbers, self._verify, self._threads)
+    def _copy(
+        self, numbers: Sequence[int], progress: Progress | None = None
+    ) -> list[np.ndarray[Any, Any]]:
+        return read_entries(self._file, self.index, numbers, self._verify, self._threads, progress)
 
     def _map(self, numbers: Sequence[int], verify: bool | None) -> list[np.ndarray[Any, Any]]:
         if self.index.format != formats.native.NAME:

@@ -116,20 +116,30 @@ def create(path: Path) -> _core.File:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
 
 
-def writer_of(target: Writable) -> Callable[[bytes | memoryview], None]:
-    """Return a function that writes all of what it is given to a file object."""
+def writer_of(
+    target: Writable, tell: Callable[[int], object] | None = None
+) -> Callable[[bytes | memoryview], None]:
+    """Return a function that writes all of what it is given to a file object.
+
+    `tell` hears after each time how many bytes there were so far.
+    """
+    done = 0
     if isinstance(target, io.TextIOBase):
         raise TypeError("a file object must be opened in binary mode: open(path, 'wb')")
 
     def write(data: bytes | memoryview) -> None:
+        nonlocal done
         left = memoryview(data)
         while left:
             n = target.write(left)
             # Only raw files may write less than they are given, and they say so.
             if n is None or not isinstance(n, int):
-                return
+                break
             if not 0 < n <= len(left):
                 raise OSError(errno.EIO, f"a file object wrote {n} of {len(left)} bytes")
             left = left[n:]
+        done += len(data)
+        if tell is not None:
+            tell(done)
 
     return write

@@ -9,7 +9,7 @@ delivers the second. Small arrays are fetched together, large ones a piece at a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +18,7 @@ from mxio import _core, _dtype
 from mxio._lazy import LazyArray, read_entries
 from mxio.errors import UnsupportedError
 
-__all__ = ["Cast", "Encoded", "Streams", "reporter", "stand_in"]
+__all__ = ["Cast", "Encoded", "Streams", "stand_in"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
@@ -67,27 +67,6 @@ def _memory_dtype(leaf: LazyArray | Cast) -> np.dtype[Any]:
         return np.dtype(f"u{bits // 8}")
 
 
-def _nbytes(leaf: LazyArray | Cast) -> int:
-    """Return the bytes of an array as it is saved."""
-    array = leaf if isinstance(leaf, LazyArray) else leaf.array
-    return array.size * _memory_dtype(leaf).itemsize
-
-
-def reporter(
-    leaves: Iterable[LazyArray | Cast], progress: Callable[[int, int], object]
-) -> Callable[[int], None]:
-    """Return a function that adds up bytes, and tells `progress` the sum and all there are."""
-    total = sum(map(_nbytes, leaves))
-    done = 0
-
-    def report(nbytes: int) -> None:
-        nonlocal done
-        done += nbytes
-        progress(min(done, total), total)
-
-    return report
-
-
 class Streams:
     """What a plan reads lazy arrays through, by their numbers in it."""
 
@@ -95,11 +74,9 @@ class Streams:
         self,
         leaves: dict[int, LazyArray | Cast],
         order: str = "A",
-        report: Callable[[int], object] | None = None,
     ) -> None:
         self._leaves = leaves
         self._order = order
-        self._report = report or (lambda nbytes: None)
         self._turned: tuple[int, Array] | None = None
         self._encoded: Encoded | None = None
 
@@ -108,13 +85,13 @@ class Streams:
 
     def ordered(self, order: str) -> Streams:
         """Return the same arrays, given in 'C' order, or as each lies ('A')."""
-        return Streams(self._leaves, order, self._report)
+        return Streams(self._leaves, order)
 
     def converted(self, number: int, dtype: np.dtype[Any]) -> tuple[Streams, Array]:
         """Return the same arrays, one of them as another dtype, and its stand-in."""
         leaf = self._leaves[number]
         cast = Cast(leaf if isinstance(leaf, LazyArray) else leaf.array, dtype)
-        streams = Streams({**self._leaves, number: cast}, self._order, self._report)
+        streams = Streams({**self._leaves, number: cast}, self._order)
         return streams, stand_in(cast)[0]
 
     def fetch(self, numbers: Sequence[int]) -> list[Array]:
@@ -134,7 +111,6 @@ class Streams:
             )
         else:
             found = [_whole(array) for array in arrays]
-        self._report(sum(map(_nbytes, leaves)))
         return [
             self._in_order(array if isinstance(leaf, LazyArray) else array.astype(leaf.dtype))
             for leaf, array in zip(leaves, found, strict=True)
@@ -147,7 +123,6 @@ class Streams:
         """Fill a writable buffer with the array's bytes from `start` on."""
         leaf = self._leaves[number]
         out = np.frombuffer(into, np.uint8)
-        self._report(len(out))
         array = leaf if isinstance(leaf, LazyArray) else leaf.array
         turn = self._order == "C" and array._entry.order == "F"
         if isinstance(leaf, LazyArray) and not turn and array._index.is_native:

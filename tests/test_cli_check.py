@@ -274,9 +274,8 @@ def test_a_damaged_file_is_an_error_and_not_a_difference(run: Run) -> None:
 SLOW = """
 import sys, time
 for name in {without}: sys.modules[name] = None
-from mxio import cli
-from mxio.cli import terminal
-terminal._LATER = terminal._OFTEN = 0
+from mxio import _progress, cli
+_progress._LATER = _progress._OFTEN = 0
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -307,7 +306,7 @@ def test_ctrl_c_is_silent_and_leaves_nothing(
     def interrupted(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mxio.cli.terminal.Progress.__call__", interrupted)
+    monkeypatch.setattr("mxio._progress.Bar.__call__", interrupted)
     args = {"diff": ["a.mxio"], "convert": ["b.mxio"]}.get(command, [])
     assert run(command, "a.mxio", *args) == (130, "", "")
     assert [path.name for path in Path().iterdir()] == ["a.mxio"]

@@ -151,7 +151,9 @@ def test_progress_is_told_and_ends_with_all(tmp_path: Path) -> None:
         told.clear()
         mxio.copy(tmp_path / "a", tmp_path / "b", format=format, progress=progress)
         total = sum(array.nbytes for array in FLAT.values())
-        assert told[-1] == (total, total), format
+        done, of = told[-1]
+        assert done == of, format
+        assert 0 <= of - total < 3000, format  # the headers of records go along
         assert [done for done, _ in told] == sorted(done for done, _ in told)
     told.clear()
     mxio.verify(tmp_path / "a", progress=progress)

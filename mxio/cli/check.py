@@ -12,13 +12,12 @@ import numpy as np
 import mxio
 from mxio._diff import ArrayChange, Diff, PlainChange, compare
 from mxio._index import Index
+from mxio._progress import Bar, plural
 from mxio.cli.show import checksums_of
 from mxio.cli.terminal import (
     Column,
-    Progress,
     jsonable,
     number,
-    plural,
     print_json,
     print_table,
     printable,
@@ -54,7 +53,7 @@ def verify(args: argparse.Namespace) -> int:
 def _verify(path: str, encoding: str | None) -> dict[str, Any]:
     found: dict[str, Any] = {"file": path, "state": "error", "format": None}
     try:
-        with Progress(f"verify {path}") as progress:
+        with Bar(printable(f"verify {path}")) as progress:
             damages = mxio.verify(path, progress=progress, encoding=encoding)
         found["damages"] = [damage._asdict() for damage in damages]
         found["state"] = "damaged" if damages else "sound"
@@ -109,7 +108,7 @@ def diff(args: argparse.Namespace) -> int:
         mxio.open(args.a, encoding=args.encoding) as a,
         mxio.open(args.b, encoding=args.encoding) as b,
     ):
-        with Progress(f"diff {args.a} {args.b}") as progress:
+        with Bar(printable(f"diff {args.a} {args.b}")) as progress:
             found = compare(a, b, rtol=args.rtol, atol=args.atol, progress=progress)
         is_same = found.is_strictly_same if args.strict else found.is_same
         if args.json:

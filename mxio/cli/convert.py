@@ -15,13 +15,12 @@ import mxio
 from mxio import _dtype
 from mxio._copy import FORMAT_OF
 from mxio._diff import is_floating, require_copy
+from mxio._progress import Bar, plural
 from mxio._structure import Plain, Structure, structure_of
 from mxio.cli.show import select
 from mxio.cli.terminal import (
     FORMATS,
-    Progress,
     Stop,
-    plural,
     print_json,
     printable,
     size_of,
@@ -50,7 +49,7 @@ def convert(args: argparse.Namespace) -> int:
         copied: list[Structure] = []
 
         def check(b: mxio.Reader) -> None:
-            with Progress(f"compare {args.b}") as progress:
+            with Bar(printable(f"compare {args.b}")) as progress:
                 pairs = list(new.items())
                 if "" in new.values() or (
                     is_whole and structure.kinds.get("") in ("list", "tuple")
@@ -75,7 +74,7 @@ def convert(args: argparse.Namespace) -> int:
                     raise Stop(f"{args.b} was not written: {error}") from error
             entries.extend(b.index.entry(number) for number in range(len(b)))
 
-        with Progress(f"write {args.b}") as progress:
+        with Bar(printable(f"write {args.b}")) as progress:
             _copy(
                 args.a,
                 args.b,

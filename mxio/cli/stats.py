@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import mxio
+from mxio._progress import Bar
 from mxio._stats import Stats
 from mxio._stats import stats as stats_of
 from mxio.cli.show import select
 from mxio.cli.terminal import (
     Column,
-    Progress,
     Stop,
     bars,
     columns_of_terminal,
@@ -55,7 +55,7 @@ def stats(args: argparse.Namespace) -> int:
         _figure_class()
     with (
         mxio.open(args.file, encoding=args.encoding) as reader,
-        Progress(f"stats {args.file}") as progress,
+        Bar(printable(f"stats {args.file}")) as progress,
     ):
         names = select(reader.index.names(), args.patterns, args.file)
         if args.plot and len(names) > _PLOTS_AT_MOST:
@@ -93,7 +93,7 @@ def stats(args: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(reader: mxio.Reader, names: list[str], progress: Progress) -> list[_Line]:
+def _lines(reader: mxio.Reader, names: list[str], progress: Bar) -> list[_Line]:
     entries = [reader.index[name] for name in names]
     total, done = 2 * sum(entry.nbytes for entry in entries), 0
 

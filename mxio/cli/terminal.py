@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands have in common: how they print, how they stop, how they show progress.
+"""What the commands have in common: how they print, and how they stop.
 
 Names and metadata come from files, which an enemy may have written: nothing of theirs
-reaches a terminal but printable characters. In a pipe a table is never cut. rich and tqdm
-make it prettier on a terminal where they are installed; nothing needs them.
+reaches a terminal but printable characters. In a pipe a table is never cut. rich makes it
+prettier on a terminal where it is installed; nothing needs it.
 """
 
 from __future__ import annotations
@@ -13,22 +13,20 @@ import math
 import os
 import shutil
 import sys
-import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from mxio._progress import human, plural
+
 __all__ = [
     "FORMATS",
     "Column",
-    "Progress",
     "Stop",
     "bars",
     "columns_of_terminal",
-    "human",
     "jsonable",
     "number",
-    "plural",
     "print_json",
     "print_table",
     "printable",
@@ -40,8 +38,6 @@ __all__ = [
 
 FORMATS = ("mxio", "mxnet", "safetensors", "npz", "npy")  # that can be written
 
-_LATER = 0.5  # seconds before progress is shown at all
-_OFTEN = 0.1  # seconds between two showings
 _STYLED_ROWS = 500  # rich takes milliseconds for a row
 _NARROWEST = 12  # of a column that gives way
 _NUMERIC_WIDTH = 10
@@ -77,22 +73,6 @@ def shown(name: str) -> str:
     """Return a name from a file: as it is where it cannot be mistaken, else quoted."""
     plain = name.isprintable() and name and "\\" not in name and name == name.strip()
     return name if plain and not name.startswith(("'", '"')) else repr(name)
-
-
-def plural(n: int, noun: str) -> str:
-    """Return ``1 array``, ``2,000 arrays``."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def human(nbytes: int) -> str:
-    """Return a size with its unit: ``512 bytes``, ``1.5 MiB``."""
-    if nbytes < 1024:
-        return plural(nbytes, "byte")
-    size, units = nbytes / 1024, iter(("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
-    unit = next(units)
-    while size >= 1023.95 and unit != "EiB":
-        size, unit = size / 1024, next(units)
-    return f"{size:.1f} {unit}"
 
 
 def size_of(nbytes: int) -> str:
@@ -261,65 +241,3 @@ def _print_styled(columns: Sequence[Column], cells: Iterable[Sequence[str]]) -> 
         table.add_row(*map(Text, row))
     Console(width=columns_of_terminal(), highlight=False, emoji=False, markup=False).print(table)
     return True
-
-
-# ---- progress --------------------------------------------------------------------------------
-
-
-class Progress:
-    """Bytes done of bytes in all, on stderr, if that is a terminal and it takes a while.
-
-    An instance is called with both numbers, as the library calls it.
-    """
-
-    def __init__(self, what: str) -> None:
-        self._what = printable(what)
-        self._enabled = sys.stderr is not None and sys.stderr.isatty()
-        self._begin = time.monotonic()
-        self._last = 0.0
-        self._bar: Any = None
-        self._printed = 0
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        if self._printed:
-            print("\r" + " " * self._printed + "\r", end="", file=sys.stderr, flush=True)
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if not self._enabled or now - self._begin < _LATER or now - self._last < _OFTEN:
-            return
-        self._last = now
-        if self._bar is None and not self._printed:
-            self._bar = _tqdm(self._what, done, total)
-        if self._bar is not None:
-            self._bar.n = done
-            self._bar.refresh()
-        else:
-            line = f"{self._what}: {human(done)} of {human(total)}"
-            line = line[: shutil.get_terminal_size().columns - 1]
-            print("\r" + line.ljust(self._printed), end="", file=sys.stderr, flush=True)
-            self._printed = max(self._printed, len(line))
-
-
-def _tqdm(what: str, done: int, total: int) -> Any:
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return None
-    tqdm.monitor_interval = 0  # no thread: the bar is refreshed from here
-    return tqdm(
-        desc=what,
-        initial=done,
-        total=total,
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        leave=False,
-        dynamic_ncols=True,
-        file=sys.stderr,
-    )

@@ -384,19 +384,28 @@ class Plan:
         self._order = order_of(array)
         self._header = header_of(content.dtypes[0], self._order, array.shape)
         item_bits = _dtype.item_bits(content.dtypes[0]) or 0
-        self.file_nbytes: int | None = len(self._header) + array.size * item_bits // 8
+        self.data_nbytes = len(self._header) + array.size * item_bits // 8
+        self.file_nbytes: int | None = self.data_nbytes
 
     def _parts(self) -> Iterator[memoryview]:
         yield memoryview(self._header)
         for piece in self._content.pieces(0, self._order):
             yield piece.data
 
-    def write(self, file: _core.File, sync: bool, threads: int) -> None:
+    def write(
+        self,
+        file: _core.File,
+        sync: bool,
+        threads: int,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
         """Put it into a file, which waits for its commit."""
         at = 0
         for part in self._parts():
             file.put(part, at)
             at += part.nbytes
+            if progress is not None:
+                progress(at)
 
     def to_bytes(self, threads: int) -> bytes:
         """Return the whole file as bytes."""

@@ -294,11 +294,22 @@ class _Out:
     """Bytes in order to a file or a function, and a place to go back to where there is one."""
 
     def __init__(
-        self, write: Callable[[Any], object], patch: Callable[[bytes, int], object] | None
+        self,
+        write: Callable[[Any], object],
+        patch: Callable[[bytes, int], object] | None,
+        progress: Callable[[int], object] | None = None,
     ) -> None:
         self.at = 0
         self.patch = patch
         self._write = write
+        self._progress = progress
+        self._done = 0
+
+    def count(self, nbytes: int) -> None:
+        """Tell that so many bytes of a member have been written, deflated or not."""
+        self._done += nbytes
+        if self._progress is not None:
+            self._progress(self._done)
 
     def write(self, part: bytes | memoryview) -> None:
         self._write(part)
@@ -332,9 +343,20 @@ class Plan:
         if not compress:
             self.file_nbytes = at + len(_zip.directory_of(self._members, at))
 
-    def write(self, file: _core.File, sync: bool, threads: int) -> None:
+    @property
+    def data_nbytes(self) -> int:
+        """Bytes of all members before they are deflated: what progress is told."""
+        return sum(member.nbytes for member in self._members)
+
+    def write(
+        self,
+        file: _core.File,
+        sync: bool,
+        threads: int,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
         """Put it into a file, which waits for its commit."""
-        out = _Out(lambda part: file.put(part, out.at), file.put)
+        out = _Out(lambda part: file.put(part, out.at), file.put, progress)
         self._run(out)
 
     def to_bytes(self, threads: int) -> bytes:
@@ -376,6 +398,7 @@ class Plan:
         for part in self._parts(number):
             crc = _zip.crc32(part, crc)
             out.write(deflate.compress(part) if deflate else part)
+            out.count(len(part))
         if deflate:
             out.write(deflate.flush())
         if out.patch is None and self._method == STORED:
