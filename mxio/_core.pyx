@@ -44,7 +44,7 @@ cdef uint64_t WINDOW_NBYTES = 2 * MXIO_PIECE_NBYTES
 cdef uint64_t SHARED_NBYTES = 1 << 16
 # Longer arrays have huge pages enough of their own; shorter ones get a room together, if
 # that is worth it.
-cdef uint64_t ROOMY_NBYTES = 16 << 20
+cdef uint64_t ROOMY_NBYTES = 2 << 20
 cdef uint64_t ROOM_NBYTES_LEAST = 2 << 20
 cdef uint64_t ALIGNMENT = 64
 # A run without checksums is cut anywhere; the longest a file can be.
