@@ -93,7 +93,7 @@ static int lies_alike(const job *j, const mxio_segment *before,
                       const mxio_segment *s) {
     const uint64_t gap = s->offset - (before->offset + before->nbytes);
     return before->mem != NULL && s->mem != NULL
-           && (gap == 0 || (j->flags & MXIO_GAPS))
+           && (gap == 0 || ((j->flags & MXIO_GAPS) && gap < MXIO_GAP_NBYTES))
            && (uintptr_t)s->mem - (uintptr_t)before->mem
                   == s->offset - before->offset;
 }

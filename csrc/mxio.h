@@ -424,9 +424,10 @@ enum {
     MXIO_NO_VERIFY = 4,         /* read: compare no checksums                */
     MXIO_ZEROS = 8,             /* read: the bytes must be zero; mem is NULL */
     MXIO_GAPS = 16              /* read: where segments lie in memory as they
-                                   do in the file, what is between them may
-                                   be written as well                        */
+                                   do in the file, fewer than MXIO_GAP_NBYTES
+                                   apart, what is between may be written too */
 };
+#define MXIO_GAP_NBYTES 64u     /* less than lies between two allocations    */
 
 typedef struct mxio_io_opts {
     size_t sizeof_opts;         /* sizeof(mxio_io_opts)                      */

@@ -7,7 +7,6 @@ tqdm draws the bar where it is installed; nothing needs it.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -76,6 +75,8 @@ class Bar:
             self._bar.n = done
             self._bar.refresh()
         else:
+            import shutil  # brings what no other import of mxio does
+
             line = f"{self._what}: {human(done)} of {human(total)}"
             line = line[: shutil.get_terminal_size().columns - 1]
             print("\r" + line.ljust(self._printed), end="", file=sys.stderr, flush=True)
