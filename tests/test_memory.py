@@ -201,6 +201,36 @@ report(straight=straight, strided=strided)
     assert max(found.values()) <= 24 * MIB
 
 
+@pytest.mark.parametrize("nbytes", [1 << 10, 150_000, 1_500_000, 3 << 20])
+def test_arrays_that_were_loaded_together_are_given_back_one_by_one(
+    nbytes: int, tmp_path: Path
+) -> None:
+    found = run(
+        f"""
+n = (128 << 20) // {nbytes}
+mxio.save(path, {{f"a{{i}}": np.full({nbytes}, i % 251, "u1") for i in range(n)}}, sync=False)
+gc.collect()
+before = status("VmRSS")
+loaded = list(mxio.load(path).values())
+whole = status("VmRSS") - before
+first, last = 3 * n // 8, 5 * n // 8  # from the middle on, an eighth to both sides
+del loaded[last:], loaded[:first]
+kept = status("VmRSS") - before
+sound = all((array == (first + i) % 251).all() for i, array in enumerate(loaded))
+del loaded
+report(whole=whole, kept=kept, none=status("VmRSS") - before, sound=sound)
+""",
+        tmp_path / "x.mxio",
+    )
+    assert found["sound"]
+    show(f"128 MiB in arrays of {nbytes} bytes: all", found["whole"])
+    show("a quarter of them", found["kept"])
+    show("none of them", found["none"])
+    assert found["whole"] >= 120 * MIB
+    assert found["kept"] <= 64 * MIB
+    assert found["none"] <= 24 * MIB
+
+
 def test_opening_and_reading_lazily_takes_little(tmp_path: Path) -> None:
     found = run(
         """
