@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help="default: all")
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="smaller arrays; a minute in all")
+    size.add_argument("--quick", action="store_true", help="smaller arrays; a minute or two in all")
     size.add_argument("--toy", action="store_true", help="tiny arrays, for the tests; no figures")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds to take the median of")
     parser.add_argument("--out", type=Path, metavar="DIR", help="for JSON, markdown and PNG")
@@ -83,7 +83,12 @@ def main(words: Sequence[str] | None = None) -> int:
     if rounds < 1:
         parser.error("--rounds is 1 or more")
     within = told.folder or Path(gettempdir())
-    free = shutil.disk_usage(within).free
+    try:  # now, rather than half an hour later
+        free = shutil.disk_usage(within).free
+        if told.out is not None:
+            told.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}")
     if size.name == "full" and free < _NEEDED:
         have = f"{free / 2**30:.1f} are free; see --folder"
         parser.error(f"{_NEEDED >> 30} GiB are needed in {within}, {have}")

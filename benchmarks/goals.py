@@ -8,11 +8,9 @@ goals of an old result.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 __all__ = ["GOALS", "Figures", "Goal", "judge"]
@@ -228,7 +226,8 @@ def judge(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    from benchmarks.report import read
     from benchmarks.terminal import print_goals
 
-    read = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    print_goals(judge(read), read["note"])
+    document = read(sys.argv[1:], "goals")
+    print_goals(judge(document), document["note"])

@@ -101,7 +101,8 @@ def digits(number: float) -> str:
 
 
 def figure(case: Document, median: float) -> str:
-    return f"{digits(value(case, median))} {case['unit'].split()[0]}"
+    unit = case["unit"].replace(" an array", " each")
+    return f"{digits(value(case, median))} {unit}"
 
 
 def ratio(result: Document) -> str:
@@ -240,7 +241,17 @@ def _render(document: Document, folder: Path) -> list[Path]:
     return [page, *plot.draw(document, folder)]
 
 
+def read(words: list[str], command: str) -> Document:
+    """Return the document that a command line names, or end with what is wrong with it."""
+    if len(words) != 1 or words[0].startswith("-"):
+        sys.exit(f"usage: python -m benchmarks.{command} DIR/results.json")
+    try:
+        found: Document = json.loads(Path(words[0]).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        sys.exit(f"{words[0]}: {error}")
+    return found
+
+
 if __name__ == "__main__":
-    source = Path(sys.argv[1])
-    for made in _render(json.loads(source.read_text(encoding="utf-8")), source.parent):
+    for made in _render(read(sys.argv[1:], "report"), Path(sys.argv[1]).parent):
         print(made)

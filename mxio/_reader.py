@@ -317,6 +317,8 @@ class Reader(Mapping[str, LazyArray]):
                 damage.extend(self._damages(tell))
             except FormatError as error:  # cut short since it was opened
                 damage.append(Damage(None, None, error.offset, 0, str(error)))
+            if tell is not None:  # head, index and padding too, and what was damaged
+                tell(self._file.nbytes, self._file.nbytes)
         return damage
 
     def _damages(self, progress: Progress | None) -> Iterator[Damage]:
