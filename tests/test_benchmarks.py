@@ -291,6 +291,6 @@ def test_figures_are_short() -> None:
     assert report.figure(case, 1.2345) == "1,234 ms"
     model = {"unit": "GB/s", "nbytes": 10**9, "arrays": 2}
     assert report.figure(model, 0.25) == "4.00 GB/s"
-    assert report.figure(model | {"unit": "µs an array"}, 0.25) == "125,000 µs"
+    assert report.figure(model | {"unit": "µs an array"}, 0.25) == "125,000 µs each"
     assert report.figure(model | {"unit": "MiB"}, 3 << 20) == "3.00 MiB"
     assert report.figure(model | {"unit": "%"}, 0.801) == "80.1 %"
