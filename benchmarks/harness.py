@@ -12,8 +12,8 @@ What makes it fair, for every case:
   result says why;
 - before each measurement, outside the clock: the last result is gone, garbage is
   collected, and memory is as in a process that has not loaded anything yet, on a machine
-  that is awake: what malloc kept is given back to the system, and as much as all the
-  arrays need has been written and freed, so that the host of a virtual machine backs it
+  that is awake: as much as all the arrays need has been written and freed, so that the host of
+  a virtual machine backs it, and what malloc kept is given back to the system
   (else it takes idle memory away within seconds, and a load is up to ten times slower);
 - every save makes a new file: the last one was deleted, and its folder synced, outside
   the clock;
@@ -229,8 +229,8 @@ def _time(case: Case, contender: Contender, first: int) -> float:
 
 def fresh_memory(nbytes: int) -> None:
     """Leave the system with free memory that was touched, this process with none."""
-    # Where glibc keeps freed memory, a second load is spared its page faults, or is not,
-    # as chance has it.
+    np.empty(nbytes, np.uint8).fill(1)
+    # Last: below 32 MiB glibc keeps what was just freed, and who takes memory from it would be
+    # spared the page faults that a first load has.
     if (trim := from_libc("malloc_trim")) is not None:
         trim(0)
-    np.empty(nbytes, np.uint8).fill(1)
