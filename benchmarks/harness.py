@@ -12,9 +12,9 @@ What makes it fair, for every case:
   result says why;
 - before each measurement, outside the clock: the last result is gone, garbage is
   collected, and memory is as in a process that has not loaded anything yet, on a machine
-  that is awake: as much as all the arrays need has been written and freed, so that the host of
-  a virtual machine backs it, and what malloc kept is given back to the system
-  (else it takes idle memory away within seconds, and a load is up to ten times slower);
+  that is awake: as much as all the arrays need has been written and freed, so that the
+  host of a virtual machine backs it (it takes idle memory away within seconds, and then a
+  load is up to ten times slower), and what malloc kept is given back to the system;
 - every save makes a new file: the last one was deleted, and its folder synced, outside
   the clock;
 - a durable save includes the sync of the file and of its folder, for everyone;
