@@ -49,6 +49,7 @@ extension = Extension(
     depends=[
         "mxio/_c.pxd",
         "mxio/_foreign.pxi",
+        "mxio/_memory.pxi",
         "mxio/_plan.pxi",
         *(f"csrc/{name}" for name in sorted(os.listdir("csrc"))),
     ],

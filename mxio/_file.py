@@ -9,7 +9,6 @@ the structure puts them together again. Defaults live in the signatures below.
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
@@ -19,7 +18,7 @@ import numpy as np
 from mxio import _host, _tree, formats
 from mxio._index import Content
 from mxio._lazy import LazyArray
-from mxio._progress import Progress, shown
+from mxio._progress import Progress, counted, shown
 from mxio._reader import Damage, Reader, thread_count
 from mxio._source import Path, Source, Target, create, open_source, writer_of
 from mxio._stream import Cast, Streams, stand_in
@@ -73,9 +72,7 @@ def write(
     """
     n_threads = thread_count(threads)
     plan = formats.plan(format or formats.native.NAME, content, options)
-    tell = None
-    if progress is not None:
-        tell = functools.partial(_tell, progress, plan.data_nbytes)
+    tell = None if progress is None else counted(progress, plan.data_nbytes)
     if not isinstance(path, (str, os.PathLike)) and hasattr(path, "write"):
         plan.stream(writer_of(path, tell), n_threads)
         return
@@ -89,10 +86,6 @@ def write(
         file.commit(sync)
     finally:
         file.close()
-
-
-def _tell(progress: Progress, total: int, done: int) -> None:
-    progress(min(done, total), total)
 
 
 def _is_arraylike(obj: object) -> bool:

@@ -8,7 +8,6 @@ transposed entry in C order, so everything below thinks in C order.
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +16,7 @@ import numpy as np
 from mxio import _core
 from mxio._gather import gather
 from mxio._index import Entry, Index
+from mxio._progress import counted
 from mxio._region import Box, Points, Region, Slice, blocks, index_of, parse
 from mxio.errors import EntryError
 
@@ -48,7 +48,7 @@ def read_entries(
         # Several names of one array are read once.
         facts = index.handle.entries(list(numbers))
         total = sum({number: nbytes for *_, nbytes, number in facts}.values())
-        tell = functools.partial(_tell, progress, total)
+        tell = counted(progress, total)
     if not codecs:
         arrays = file.read(index.handle, numbers, index.dtypes, verify, threads, tell)
         return arrays if index.is_native else [native_order(array) for array in arrays]
@@ -65,10 +65,6 @@ def read_entries(
         if tell is not None:
             tell(done)
     return [native_order(found[n]) for n in numbers]
-
-
-def _tell(progress: Progress, total: int, done: int) -> None:
-    progress(min(done, total), total)
 
 
 def native_order(array: Array) -> Array:

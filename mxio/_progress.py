@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from mxio.errors import described
 
-__all__ = ["Bar", "Progress", "human", "plural", "shown"]
+__all__ = ["Bar", "Progress", "counted", "human", "plural", "shown"]
 
 Progress: TypeAlias = "Callable[[int, int], object]"
 
@@ -39,6 +39,11 @@ def shown(progress: bool | Progress | None, what: str) -> Iterator[Progress | No
         raise TypeError(
             f"progress is True or a callable(done_nbytes, total_nbytes), not {described(progress)}"
         )
+
+
+def counted(progress: Progress, total: int) -> Callable[[int], object]:
+    """Return what is told bytes done alone, and tells `progress` both, never beyond all."""
+    return lambda done: progress(min(done, total), total)
 
 
 class Bar:

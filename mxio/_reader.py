@@ -19,7 +19,7 @@ from mxio import _core, _tree, formats
 from mxio._fill import Filling, check_entries
 from mxio._index import Index
 from mxio._lazy import LazyArray, read_entries
-from mxio._progress import Progress, shown
+from mxio._progress import Progress, counted, shown
 from mxio._source import Source, open_source
 from mxio.errors import (
     ChecksumError,
@@ -331,7 +331,7 @@ class Reader(Mapping[str, LazyArray]):
             yield Damage(None, None, None, 0, f"{self._file.name}: {error}")
         try:
             every = range(len(self.index))
-            tell = None if progress is None else (lambda done: progress(done, total))
+            tell = None if progress is None else counted(progress, total)
             self._file.check(handle, every, self._threads, tell)
         except ChecksumError:
             # Once more, entry by entry, going on behind each damaged chunk.
