@@ -101,7 +101,7 @@ typedef struct mxio_content { /* everything an index says                    */
     uint64_t n_entries;
     const mxio_dtype *dtypes;
     uint64_t n_dtypes;
-    const char *structure;    /* JSON, FORMAT.md 3.7; opaque here            */
+    const char *structure;    /* JSON, FORMAT.md 3.8; opaque here            */
     uint64_t structure_nbytes;
     const char *metadata;
     uint64_t metadata_nbytes;

@@ -125,7 +125,7 @@ class Content(NamedTuple):
     dtypes : list of str
         Their names on disk. (Where NumPy lacks the dtype, the array has its bits.)
     structure : bytes
-        docs/FORMAT.md 3.7.
+        docs/FORMAT.md 3.8.
     metadata : mapping or None
     sources : Sources or None
     """
@@ -262,7 +262,7 @@ class Index(Mapping[str, Entry]):
     dtypes : list of numpy.dtype or UnsupportedError
         What each row of the file's dtypes is here, or why it is nothing.
     structure : bytes
-        How the entries make up what was saved (docs/FORMAT.md 3.7).
+        How the entries make up what was saved (docs/FORMAT.md 3.8).
     metadata : dict
     format : str
         ``mxio``, ``mxnet``, ``safetensors``, ``npz`` or ``npy``.

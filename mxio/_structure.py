@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file's structure says, in words and as its plain values (docs/FORMAT.md 3.7).
+"""What a file's structure says, in words and as its plain values (docs/FORMAT.md 3.8).
 
 Nothing is rebuilt here and no array is read. `_tree` judges the JSON first; what it lets
 through is walked, and nodes it may learn in future are kept as they are.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was saved, as named arrays and a structure in JSON, and back (docs/FORMAT.md 3.7).
+"""What was saved, as named arrays and a structure in JSON, and back (docs/FORMAT.md 3.8).
 
 `flatten` says all that is wrong with what it is given before anything is written, naming
 the leaf by its path. `unflatten` and `decode_metadata` assume that an enemy wrote the
