@@ -14,6 +14,10 @@ uint64_t mxio_index_count(const mxio_index *index) {
     return index->n.n_entries;
 }
 
+uint64_t mxio_index_nbytes(const mxio_index *index) {
+    return index->nbytes;
+}
+
 uint64_t mxio_index_n_aliases(const mxio_index *index) {
     return index->n_aliases;
 }

@@ -123,11 +123,18 @@ static int alias_is_sound(const mxio_index *index, uint64_t i) {
                   == 0;
 }
 
+static int may_have_gaps(const mxio_index *index) {
+    return index->foreign
+           || (index->head.required & MXIO_FEATURE_APPENDING) != 0;
+}
+
 static extent extent_of(const mxio_index *index, const mxio_entry *entry) {
     extent e;
     e.offset = entry->offset;
     e.nbytes = entry->stored_nbytes;
-    e.alignment = index->foreign ? 1 : alignment_of(entry->nbytes);
+    e.alignment = index->foreign ? 1
+                  : may_have_gaps(index) ? MXIO_SMALL_ALIGNMENT
+                                         : alignment_of(entry->nbytes);
     return e;
 }
 
@@ -147,11 +154,6 @@ static extent extent_of_index(const mxio_index *index) {
     e.nbytes = index->head.index_nbytes;
     e.alignment = MXIO_SMALL_ALIGNMENT;
     return e;
-}
-
-static int may_have_gaps(const mxio_index *index) {
-    return index->foreign
-           || (index->head.required & MXIO_FEATURE_APPENDING) != 0;
 }
 
 /* Whether an extent is where one may follow that ends at *end: aligned, no
@@ -458,7 +460,8 @@ static mxio_status sort_extents(mxio_index *index, mxio_err *err) {
     for (uint64_t i = 0; i < index->n.n_records; i++) {
         index->extents[k].offset = index->runs[i].offset;
         index->extents[k].nbytes = index->runs[i].nbytes;
-        index->extents[k++].alignment = alignment_of(index->runs[i].nbytes);
+        index->extents[k++].alignment
+            = may_have_gaps(index) ? 1 : alignment_of(index->runs[i].nbytes);
     }
     qsort(index->extents, (size_t)k, sizeof *index->extents, extent_compare);
     return MXIO_OK;

@@ -106,7 +106,7 @@ mxio_status mxio_runs_check(mxio_index *index, uint64_t i,
                             mxio_err *err);
 /* NULL: its data lies in one place. */
 const scattered *mxio_scattered_find(const mxio_index *index, uint64_t i);
-/* Gives each entry in runs a place behind the file where it is found. */
+/* Gives each entry in runs a place behind every file where it is found. */
 mxio_status mxio_runs_place(mxio_index *index, mxio_err *err);
 
 #endif

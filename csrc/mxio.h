@@ -88,8 +88,7 @@ typedef struct mxio_entry {   /* one named array                             */
     uint64_t offset;          /* the five up to alias_of: mxio_layout_plan
                                  fills them, except alias_of.  Of data in
                                  runs: 0 to encode; once judged, a place
-                                 behind all of the file, where mxio_read
-                                 finds it                                    */
+                                 behind every file, where mxio_read finds it */
     uint64_t chunk_nbytes;
     uint64_t first_chunk;
     uint64_t alias_of;        /* number of an earlier entry or MXIO_NOWHERE  */
@@ -199,6 +198,7 @@ mxio_status mxio_index_merge(const mxio_index *parent,
 
 const mxio_head *mxio_index_head(const mxio_index *index);
 uint64_t mxio_index_count(const mxio_index *index);
+uint64_t mxio_index_nbytes(const mxio_index *index); /* in memory */
 uint64_t mxio_index_n_aliases(const mxio_index *index);
 uint64_t mxio_index_n_dtypes(const mxio_index *index);
 /* Of the file's indexes, this one included. */

@@ -3,7 +3,7 @@
  * runs.c - data that lies in several places of a file.
  *
  * An array that has been appended to has its bytes in runs.  Nobody but this file
- * and file.c knows: an entry in runs is given a place behind the end of the
+ * and file.c knows: an entry in runs is given a place behind the end of every
  * file, as long as its data, and reading from there reads from the runs.  So
  * segments, chunks and checksums are of the data as a whole.
  */
@@ -11,7 +11,9 @@
 
 #include <stdlib.h>
 
-/* Such places are so far apart that no read runs from one into another. */
+/* Where such places begin: a file in which there are some is shorter.  They are so
+ * far apart that no read runs from one into another. */
+static const uint64_t PLACES_OFFSET = UINT64_C(1) << 62;
 static const uint64_t PLACE_NBYTES = MXIO_BASE_NBYTES;
 
 /* ---- judging -------------------------------------------------------------- */
@@ -88,8 +90,12 @@ mxio_status mxio_runs_check(mxio_index *index, uint64_t i,
 }
 
 mxio_status mxio_runs_place(mxio_index *index, mxio_err *err) {
-    uint64_t at = index->head.file_nbytes;
+    uint64_t at = PLACES_OFFSET;
     mxio_entry entry;
+    if (index->n_scattered > 0 && index->head.file_nbytes > PLACES_OFFSET) {
+        FAIL(err, MXIO_UNSUPPORTED, MXIO_NOWHERE, MXIO_NOWHERE,
+             "it has data in runs and more than 2^62 bytes");
+    }
     for (uint64_t k = 0; k < index->n_scattered; k++) {
         scattered *one = &index->scattered[k];
         mxio_index_entry(index, one->entry, &entry);

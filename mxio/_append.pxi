@@ -5,11 +5,11 @@ def encode_index(list entries not None, list runs not None, list dtypes not None
                  bytes structure not None, bytes metadata not None, checksums, parent):
     """The bytes of an index.
 
-    Of each entry: name, row of its dtype, shape, order, nbytes, offset, chunk_nbytes, number of
-    the entry it is an alias of or None, how many of the checksums are its own. Of each run:
-    number of the entry, offset, nbytes. The parent's offset, nbytes and crc, or None.
+    Of each entry: name, row of its dtype, shape, order, nbytes, offset, chunk_nbytes, how many of
+    the checksums are its own. Of each run: number of the entry, offset, nbytes. The parent's
+    offset, nbytes and crc, or None.
     """
-    cdef uint64_t i, k, n = len(entries), n_dims = 0, n_chunks = 0, n_own
+    cdef uint64_t i, n = len(entries), n_dims = 0, n_chunks = 0
     cdef mxio_content content
     cdef mxio_layout layout
     cdef mxio_entry *entry
@@ -36,7 +36,7 @@ def encode_index(list entries not None, list runs not None, list dtypes not None
         n_dims = 0
         for i in range(n):
             entry = &content.entries[i]
-            name, row, shape, order, nbytes, offset, chunk_nbytes, alias_of, own = entries[i]
+            name, row, shape, order, nbytes, offset, chunk_nbytes, own = entries[i]
             entry.name = PyUnicode_AsUTF8AndSize(name, &name_nbytes)
             entry.name_nbytes = name_nbytes
             entry.dtype = row
@@ -50,13 +50,9 @@ def encode_index(list entries not None, list runs not None, list dtypes not None
             entry.offset = offset
             entry.chunk_nbytes = chunk_nbytes
             entry.alias_of = MXIO_NOWHERE
-            n_own = own
-            if alias_of is not None:
-                entry.alias_of = alias_of
-                entry.first_chunk = content.entries[<uint64_t>alias_of].first_chunk
-            elif entry.nbytes:
+            if entry.nbytes:
                 entry.first_chunk = n_chunks
-                n_chunks += n_own
+                n_chunks += <uint64_t>own
         for i in range(<uint64_t>len(runs)):
             table_runs[i].entry, table_runs[i].offset, table_runs[i].nbytes = runs[i]
         pin_dtypes(dtypes, table)

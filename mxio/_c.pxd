@@ -112,6 +112,7 @@ cdef extern from "mxio.h" nogil:
                                  uint64_t *nbytes, mxio_err *err)
     const mxio_head *mxio_index_head(const mxio_index *index)
     uint64_t mxio_index_count(const mxio_index *index)
+    uint64_t mxio_index_nbytes(const mxio_index *index)
     uint64_t mxio_index_n_aliases(const mxio_index *index)
     uint64_t mxio_index_n_dtypes(const mxio_index *index)
     int mxio_index_has_runs(const mxio_index *index)

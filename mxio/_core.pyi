@@ -205,7 +205,7 @@ class Plan:
     def stream(self, write: Callable[[bytes], None], threads: int) -> None: ...
 
 def encode_index(
-    entries: list[tuple[str, int, tuple[int, ...], str, int, int, int, int | None, int]],
+    entries: list[tuple[str, int, tuple[int, ...], str, int, int, int, int]],
     runs: list[tuple[int, int, int]],
     dtypes: list[tuple[str, int]],
     structure: bytes,

@@ -126,7 +126,7 @@ cdef class Index:
 
     @property
     def nbytes(self):
-        return mxio_index_head(self._index).index_nbytes
+        return mxio_index_nbytes(self._index)
 
     @property
     def identity(self):

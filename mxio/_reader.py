@@ -387,9 +387,7 @@ class Reader(Mapping[str, LazyArray]):
                 mapped.close()
         return _core.views(self.index.handle, numbers, self.index.dtypes, mapping)
 
-    def _map_some(
-        self, numbers: Sequence[int], verify: bool | None
-    ) -> list[np.ndarray[Any, Any]]:
+    def _map_some(self, numbers: Sequence[int], verify: bool | None) -> list[np.ndarray[Any, Any]]:
         """Map what lies as an array may lie in memory, and copy the rest."""
         index = self.index
         mapped = []
