@@ -225,14 +225,14 @@ uint64_t mxio_file_nbytes(const mxio_file *file) {
     return file->nbytes;
 }
 
-mxio_status mxio_file_reserve(mxio_file *file, uint64_t nbytes,
-                              mxio_err *err) {
+mxio_status mxio_file_reserve(mxio_file *file, uint64_t offset,
+                              uint64_t nbytes, mxio_err *err) {
     if (file->fd >= 0) {
-        int failed = mxio_os_reserve(file->fd, nbytes);
+        int failed = mxio_os_reserve(file->fd, offset, nbytes);
         if (failed != 0) {
             return fail_io(err, failed, "cannot reserve its space");
         }
-        file->nbytes = nbytes;
+        file->nbytes = offset + nbytes;
     }
     return MXIO_OK;
 }

@@ -335,10 +335,10 @@ mxio_status mxio_file_open_held(const char *path, mxio_file **out,
 mxio_status mxio_file_open_shared(const char *path, mxio_file **out,
                                   mxio_err *err);
 
-/* Sets the length of a created file and asks for its space, so that a full
- * disk is found out early.  MXIO_IO with ENOSPC. */
-mxio_status mxio_file_reserve(mxio_file *file, uint64_t nbytes,
-                              mxio_err *err);
+/* Lets a created or held file end behind offset + nbytes and asks for the space from
+ * offset on, so that a full disk is found out early.  MXIO_IO with ENOSPC. */
+mxio_status mxio_file_reserve(mxio_file *file, uint64_t offset,
+                              uint64_t nbytes, mxio_err *err);
 
 /* Plain transfers, complete or an error.  A file that ends early: CORRUPT. */
 mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes,

@@ -63,9 +63,9 @@ int mxio_os_read(int fd, void *mem, uint64_t nbytes, uint64_t offset,
                  uint64_t *got);
 int mxio_os_write(int fd, const void *mem, uint64_t nbytes, uint64_t offset);
 
-/* Sets the length and asks for the space; a system that cannot promise space
- * sets the length only. */
-int mxio_os_reserve(int fd, uint64_t nbytes);
+/* Lets the file end behind offset + nbytes and asks for the space from offset on; a
+ * system that cannot promise space sets the length only. */
+int mxio_os_reserve(int fd, uint64_t offset, uint64_t nbytes);
 
 /* Starts writing a range to the disk.  A hint: promises nothing, fails
  * silently. */

@@ -318,7 +318,8 @@ int mxio_os_create_held(const os_place *place, const os_owner *like,
         close(made);
         return failed;
     }
-    if (failed == 0 && ftruncate(made, 0) != 0) {
+    /* Not where it is empty: ext4 would write such a file to the disk at close. */
+    if (failed == 0 && st.st_size > 0 && ftruncate(made, 0) != 0) {
         failed = errno;
     }
     if (failed != 0) {
@@ -459,8 +460,8 @@ int mxio_os_write(int fd, const void *mem, uint64_t nbytes,
     return 0;
 }
 
-int mxio_os_reserve(int fd, uint64_t nbytes) {
-    if (!offset_fits(0, nbytes)) {
+int mxio_os_reserve(int fd, uint64_t offset, uint64_t nbytes) {
+    if (!offset_fits(offset, nbytes)) {
         return EFBIG;
     }
 #if defined(__linux__)
@@ -469,14 +470,15 @@ int mxio_os_reserve(int fd, uint64_t nbytes) {
     if (nbytes > 0) {
         int failed;
         do {
-            failed = fallocate(fd, 0, 0, (off_t)nbytes) == 0 ? 0 : errno;
+            failed = fallocate(fd, 0, (off_t)offset, (off_t)nbytes) == 0
+                         ? 0 : errno;
         } while (failed == EINTR);
         if (failed != EOPNOTSUPP && failed != ENOSYS && failed != EINVAL) {
             return failed;
         }
     }
 #endif
-    return mxio_os_truncate(fd, nbytes);
+    return mxio_os_truncate(fd, offset + nbytes);
 }
 
 int mxio_os_truncate(int fd, uint64_t nbytes) {

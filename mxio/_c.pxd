@@ -164,7 +164,8 @@ cdef extern from "mxio.h" nogil:
     mxio_status mxio_file_join(mxio_file **parts, uint64_t n, mxio_file **out, mxio_err *err)
     uint64_t mxio_file_base(const mxio_file *file, uint64_t i)
     uint64_t mxio_file_nbytes(const mxio_file *file)
-    mxio_status mxio_file_reserve(mxio_file *file, uint64_t nbytes, mxio_err *err)
+    mxio_status mxio_file_reserve(mxio_file *file, uint64_t offset, uint64_t nbytes,
+                                  mxio_err *err)
     mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes, uint64_t offset,
                               mxio_err *err)
     mxio_status mxio_file_put_pieces(mxio_file *file, const void *mem, uint64_t nbytes,

@@ -312,6 +312,18 @@ cdef class File:
         finally:
             self._leave()
 
+    def reserve(self, uint64_t offset, uint64_t nbytes):
+        """Let a held file end behind what begins at an offset, and ask for the space of that."""
+        cdef mxio_err err
+        cdef mxio_status status
+        self._enter()
+        try:
+            with nogil:
+                status = mxio_file_reserve(self._file, offset, nbytes, &err)
+            check(status, &err, self.name)
+        finally:
+            self._leave()
+
     def truncate(self, uint64_t nbytes):
         """Set the length of a held file."""
         cdef mxio_err err

@@ -8,6 +8,7 @@ much longer, so that a chain stays short and a commit costs about what it adds.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from typing import NamedTuple
 
@@ -21,6 +22,11 @@ _APPENDING, _DELTA, _RUNS = 1, 2, 4
 _HEAD_NBYTES = 4096
 _PAGE_NBYTES = 4096
 _PAGED_NBYTES = 1 << 16  # what is as long begins with a page
+
+# Space is asked for ahead, as much as was written, from so much on and so much at most: a file
+# system writes faster to space that a file has.
+_AHEAD_NBYTES = 8 << 20
+_AHEAD_NBYTES_MAX = 256 << 20
 
 _CHAIN = 32  # indexes of a file, which may have 64
 _CHEAP_NBYTES = 1 << 20  # an index that is written whole at the end
@@ -65,7 +71,8 @@ class Generations:
         self.number = 0
         self._required, self._slot, self._file_nbytes = 0, 0, 0
         self._levels: list[_Level] = []
-        self._end = _HEAD_NBYTES  # behind all that is in the file, or has a place in it
+        self._end = self._first = _HEAD_NBYTES  # behind all that is in the file, or has a place
+        self._ahead = 0  # the end of space that was asked for
         if handle is None:
             file.truncate(_HEAD_NBYTES)
             return
@@ -73,7 +80,7 @@ class Generations:
         self._file_nbytes, self.number, _ = handle.identity
         self._levels = [_Level(handle, where, handle.n_chain, bool(self._required & _RUNS))]
         # Behind what an interrupted commit has left, too.
-        self._end = _aligned(max(file.nbytes, self._file_nbytes), _PAGE_NBYTES)
+        self._end = self._first = _aligned(max(file.nbytes, self._file_nbytes), _PAGE_NBYTES)
 
     @property
     def is_committed(self) -> bool:
@@ -89,7 +96,25 @@ class Generations:
 
     def extend(self, end: int) -> None:
         """Note that everything up to there has its place."""
+        begin = max(self._ahead, self._end)
         self._end = end
+        written = end - self._first
+        if end > self._ahead and written >= _AHEAD_NBYTES:
+            self._ahead = end + min(written, _AHEAD_NBYTES_MAX)
+            with contextlib.suppress(OSError):  # that there is no space is said by who needs it
+                self.file.reserve(begin, self._ahead - begin)
+
+    def reserve(self, nbytes: int) -> int:
+        """Return the offset of new space that the disk has, or raise OSError."""
+        before = self._end
+        offset = self.allocate(nbytes)
+        try:
+            self.file.reserve(offset, nbytes)
+        except BaseException:
+            self._end = before
+            raise
+        self._ahead = max(self._ahead, self._end)
+        return offset
 
     def allocate(self, nbytes: int, after: int = 0, reserve: int = 0) -> int:
         """Return the offset of new space, `after` if nothing lies behind that, and reserve more."""
@@ -98,7 +123,7 @@ class Generations:
         offset = after
         if not after or after != end:
             offset = _aligned(end, _PAGE_NBYTES if wanted >= _PAGED_NBYTES else 64)
-        self._end = offset + wanted
+        self.extend(offset + wanted)
         return offset
 
     # ---- commits ----
@@ -136,6 +161,8 @@ class Generations:
             required |= _APPENDING
         where = at, len(data), _core.crc32c(data, 0, None)
         self.file.put(data, at)
+        if not required & _APPENDING:
+            self.file.truncate(at + len(data))
         if self.is_committed:
             self._switch(required, at + len(data), where)
         else:
@@ -169,7 +196,7 @@ class Generations:
         self.number, self._slot = self.number + 1, slot
         self._required, self._file_nbytes = required, file_nbytes
 
-    def discard(self) -> None:
+    def cut_off(self) -> None:
         """Give back what lies behind the last commit."""
         if self.is_committed and not self.is_broken and self._required & _APPENDING:
             self.file.measure()

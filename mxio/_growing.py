@@ -152,7 +152,7 @@ class Growing:
         self._done = 0  # bytes from there on that are in the file too
         self._buffer: Array | None = None
         self._window: Array | None = None  # of the buffer: rows that are not there yet
-        self._limit = 0  # rows that it has
+        self._limit = -1  # rows that it has
         # Of the space reserved behind what was written last: where it goes on, where it ends.
         self._room = 0, 0
 
@@ -169,7 +169,7 @@ class Growing:
         self = cls(space, name, dtype_name, dtype, shape)
         nbytes = self.nbytes
         if nbytes:
-            self._runs.append(_Run(0, space.allocate(nbytes), nbytes, True))
+            self._runs.append(_Run(0, space.reserve(nbytes), nbytes, True))
             self._settle_at(nbytes)
             n_chunks = -(-nbytes // self.chunk_nbytes)
             self._checksums = bytearray(4 * n_chunks)
@@ -337,7 +337,7 @@ class Growing:
 
     def _open_window(self) -> None:
         """Let `take` fill the rest of the buffer."""
-        self._window, self._limit = None, 0
+        self._window, self._limit = None, -1
         if self._buffer is None or not self._row_nbytes or not self._is_plain:
             return
         at = self.nbytes - self._begin

@@ -344,7 +344,7 @@ cdef class Plan:
         try:
             if not self._is_part:
                 with nogil:
-                    status = mxio_file_reserve(file._file, self._layout.file_nbytes, &err)
+                    status = mxio_file_reserve(file._file, 0, self._layout.file_nbytes, &err)
                 check(status, &err, file.name)
             self._run(file._file, MXIO_SYNC if sync else 0, threads, file.name, progress)
             self._put_begin(file._file, file.name)

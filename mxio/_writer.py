@@ -407,7 +407,7 @@ class Writer:
         index = self._index()
         number = index.number(name)
         for entry in index.values():
-            if entry.alias_of == number:
+            if entry.alias_of == number and entry.name not in here:
                 array = LazyArray(self._file, index, entry, True, self._generations.threads)
                 self._arrays[entry.name] = self._write({entry.name: array})[0]
 
@@ -547,6 +547,7 @@ class Writer:
                 return
             self._check_open()
             self._commit(True)
+            self._generations.cut_off()
             self._shut()
 
     def discard(self) -> None:
@@ -558,7 +559,7 @@ class Writer:
                 self._idle.wait()
             try:
                 if self._process == os.getpid():
-                    self._generations.discard()
+                    self._generations.cut_off()
             finally:
                 self._shut()
 
