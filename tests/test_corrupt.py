@@ -55,6 +55,7 @@ from broken import (
     spoilt,
     tree,
 )
+from broken_delta import HOSTILE as HOSTILE_DELTAS
 from craft import Craft, Item, reseal, words
 from reference import same
 
@@ -304,7 +305,7 @@ def test_damaged_data_is_returned_when_told_not_to_compare(tmp_path: Path) -> No
 
 # Numbers of an enemy: read in a process with little memory.
 
-HOSTILE: dict[str, Craft] = {}
+HOSTILE: dict[str, Craft] = {f"delta_{name}": plan for name, plan in HOSTILE_DELTAS.items()}
 for number in HUGE:
     for name in words("file_nbytes index_offset index_nbytes"):
         HOSTILE[f"{name}_{number:#x}"] = slot(**{name: number})
