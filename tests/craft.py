@@ -5,17 +5,37 @@
 field of it then stands in an attribute (`slot`, `header`, `entries`, `by_name`, …) as a plain
 number, and a test changes what it likes before it calls `build()`. The checksums that cover a
 change are computed over what was changed, unless a test sets them. Nothing is ever checked.
+
+`Craft(items, …, older=plan)` plans a file that was appended to: the image of `plan`, behind it
+what this generation adds, and a slot in the other place. Its index names that of `plan` as its
+parent, or none with `delta=False`. `plan.opened()` is the first step of appending.
 """
 
 from __future__ import annotations
 
+import copy
+import itertools
 import json
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reference import DTYPE, ENTRY, HEADER, MAGIC, SLOT, align, chunk_rule, crc32c, item_bits
+from reference import (
+    APPENDING,
+    DELTA,
+    DTYPE,
+    ENTRY,
+    HEADER,
+    MAGIC,
+    RECORD,
+    RUNS,
+    SLOT,
+    align,
+    chunk_rule,
+    crc32c,
+    item_bits,
+)
 
 
 def words(text: str) -> list[str]:
@@ -35,11 +55,16 @@ ENTRY_FIELDS = words(
     "offset nbytes chunk_nbytes first_chunk alias_of first_dim name_offset "
     "dtype name_nbytes ndim order"
 )
+RECORD_FIELDS = words("entry offset nbytes reserved")
 
 
 @dataclass
 class Item:
-    """An entry to be: its data as it stands in the file, or the number of an earlier entry."""
+    """An entry to be: its data as it stands in the file, or the number of an earlier entry.
+
+    The first `keeps` bytes of the data are those that the parent has. The others lie in `runs`
+    of so many bytes; one of (offset, bytes) lies there, whatever else does.
+    """
 
     name: str | bytes
     dtype: str
@@ -49,6 +74,8 @@ class Item:
     alias: int | None = None
     chunk_nbytes: int | None = None
     bits: int | None = None
+    keeps: int = 0
+    runs: Sequence[int | tuple[int, int]] | None = None
 
 
 def dump(value: Any) -> bytes:
@@ -64,11 +91,25 @@ def pack_slot(fields: dict[str, Any]) -> bytes:
 
 
 def reseal(data: bytes) -> bytes:
-    """The file with the checksums of slot 0 and of its index made to fit what they cover."""
-    slot = dict(zip(SLOT_FIELDS, SLOT.unpack(data[:128]), strict=True))
-    where = slot["index_offset"]
-    slot["index_crc"] = crc32c(data[where : where + slot["index_nbytes"]])
-    return pack_slot(slot | {"slot_crc": None}) + data[128:]
+    """The file with the crcs of its indexes and of its newest slot made to fit what they cover."""
+    image, slots = bytearray(data), {}
+    for at in (0, 2048):
+        if data[at : at + 8] == MAGIC:
+            slots[at] = dict(zip(SLOT_FIELDS, SLOT.unpack(data[at : at + 128]), strict=True))
+    newest = max(slots, key=lambda at: slots[at]["generation"])
+    slot, crc = slots[newest], None
+    chain = [(slot["index_offset"], slot["index_nbytes"])]
+    while slot["required"] & DELTA and len(chain) < 100:
+        where, size = struct.unpack("<2Q", data[chain[-1][0] + 64 :][:16])
+        if where < 4096 or where + max(size, 128) > len(data):
+            break
+        chain.append((where, size))
+    for where, size in reversed(chain):
+        if crc is not None:
+            image[where + 80 : where + 84] = crc.to_bytes(4, "little")
+        crc = crc32c(image[where : where + size])
+    image[newest : newest + 128] = pack_slot(slot | {"index_crc": crc, "slot_crc": None})
+    return bytes(image)
 
 
 def chunks(data: bytes, nbytes: int) -> list[bytes]:
@@ -83,14 +124,17 @@ class Craft:
     items: Sequence[Item]
     structure: Any
     metadata: Any = b""
+    older: Craft | None = None  # what the file was before
+    delta: bool = True  # whether the index names that of `older`
     slot: dict[str, Any] = field(default_factory=dict)
     slot_number: int = 0
-    other_slot: bytes = bytes(128)
+    other_slot: bytes | None = None  # None: as it was before
     header: dict[str, Any] = field(default_factory=dict)
     entries: list[dict[str, int]] = field(default_factory=list)
     by_name: list[int] = field(default_factory=list)
     dtypes: list[dict[str, int]] = field(default_factory=list)
     dims: list[int] = field(default_factory=list)
+    records: list[dict[str, int]] = field(default_factory=list)
     names: list[bytes] = field(default_factory=list)  # of entries, then of dtypes
     crcs: list[int] = field(default_factory=list)
     tail: bytes = b""  # what follows the last section of the index
@@ -98,6 +142,9 @@ class Craft:
     patches: list[tuple[int, bytes]] = field(default_factory=list)  # covered by checksums
     index_at: int = 0  # where the index really stands
     length: int = 0  # of the file
+    parent: Craft | None = None  # whose index is named
+    # Of each entry: the fields that say where its bytes lie, the bytes, and where they have to.
+    pieces: list[list[tuple[dict[str, int], bytes, int | None]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         rows: dict[str, int] = {}
@@ -107,13 +154,16 @@ class Craft:
         for item, name in zip(self.items, self.names, strict=True):
             rows.setdefault(item.dtype, len(rows))
             entry = dict.fromkeys(ENTRY_FIELDS, 0)
+            self.pieces.append([])
             if item.alias is None:
                 nbytes = len(item.data)
                 chunk = item.chunk_nbytes or chunk_rule(item.shape, nbytes, item.order)
                 entry["nbytes"] = nbytes
                 entry["chunk_nbytes"] = chunk
                 entry["first_chunk"] = len(self.crcs) if item.data else 0
-                self.crcs += [crc32c(part) for part in chunks(item.data, chunk)]
+                kept = item.keeps // (chunk or 1)
+                self.crcs += [crc32c(part) for part in chunks(item.data, chunk)[kept:]]
+                self._divide(item, entry)
             else:
                 entry |= self.entries[item.alias] | {"alias_of": 1 + item.alias}
             entry["dtype"] = rows[item.dtype]
@@ -131,17 +181,52 @@ class Craft:
         self.names += [name.encode() for name in dtype_names]
         self.slot = dict.fromkeys(SLOT_FIELDS, 0)
         self.slot |= {"magic": MAGIC, "version": 1, "generation": 1, "rest": b""}
+        if self.older:
+            self.slot["generation"] += self.older.slot["generation"]
+            self.slot_number = 1 - self.older.slot_number
+            self.parent = self.older if self.delta else None
         self.place()
 
-    def sections(self) -> list[bytes]:
-        """The sections of the index as they stand now."""
+    def _divide(self, item: Item, entry: dict[str, int]) -> None:
+        """Plan the pieces of an item that is stored, and the records that it needs."""
+        number, at = len(self.entries), item.keeps
+        rest = len(item.data) - at
+        runs = ([rest] if rest else []) if item.runs is None else item.runs
+        if item.keeps:
+            self.records.append({"entry": number, "offset": 0, "nbytes": at, "reserved": 0})
+        for run in runs:
+            told, nbytes = run if isinstance(run, tuple) else (None, run)
+            where = entry
+            if item.keeps or len(runs) > 1:
+                where = {"entry": number, "offset": 0, "nbytes": nbytes, "reserved": 0}
+                self.records.append(where)
+            self.pieces[number].append((where, item.data[at : at + nbytes], told))
+            at += nbytes
+
+    def opened(self) -> Craft:
+        """The same, opened for appending: the other slot says so, in the next generation."""
+        made = copy.copy(self)
+        made.older, made.spots, made.patches, made.other_slot = self, [], [], None
+        made.slot_number = 1 - self.slot_number
+        made.slot = self.slot | {"generation": self.slot["generation"] + 1}
+        made.slot["required"] |= APPENDING
+        return made
+
+    def chain(self) -> list[Craft]:
+        """This one, that whose index it names, and so on."""
+        return [self, *(self.parent.chain() if self.parent else [])]
+
+    def sections(self, parent_crc: int = 0) -> list[bytes]:
+        """The sections of the index as they stand now; `parent_crc` where the header's is None."""
+        header = self.header
+        header = header if header["parent_crc"] is not None else header | {"parent_crc": parent_crc}
         return [
-            HEADER.pack(*(self.header[name] for name in HEADER_FIELDS)),
+            HEADER.pack(*(header[name] for name in HEADER_FIELDS)),
             b"".join(ENTRY.pack(*(e[name] for name in ENTRY_FIELDS)) for e in self.entries),
             _numbers("Q", self.by_name),
             b"".join(DTYPE.pack(*dtype.values()) for dtype in self.dtypes),
             _numbers("Q", self.dims),
-            b"",
+            b"".join(RECORD.pack(*(r[name] for name in RECORD_FIELDS)) for r in self.records),
             b"".join(self.names),
             dump(self.structure),
             dump(self.metadata),
@@ -156,53 +241,89 @@ class Craft:
             "n_entries": len(self.entries),
             "n_dtypes": len(self.dtypes),
             "n_dims": len(self.dims),
+            "n_records": len(self.records),
             "n_chunks": len(self.crcs),
             "strings_nbytes": len(names),
             "structure_nbytes": len(dump(self.structure)),
             "metadata_nbytes": len(dump(self.metadata)),
         }
+        if self.parent:
+            place = {"parent_offset": self.parent.index_at, "parent_crc": None}
+            self.header |= place | {"parent_nbytes": len(self.parent.index())}
 
-    def index(self) -> bytes:
+    def index(self, parent_crc: int = 0) -> bytes:
         """The index as it stands now."""
         raw = b""
-        for section in self.sections():
+        for section in self.sections(parent_crc):
             raw += bytes(align(len(raw), 8) - len(raw)) + section
         return raw + self.tail
 
-    def place(self, order: Iterable[int | str] | None = None, gap: bytes = b"") -> Craft:
-        """Count and lay out anew; `order`: entries and "index"; `gap` goes before each extent."""
+    def place(
+        self, order: Iterable[int | str | bytes | tuple[int, int]] | None = None, gap: bytes = b""
+    ) -> Craft:
+        """Count and lay out anew, behind all that the file held before.
+
+        `order`: entries, or (entry, number of a run), "index", and bytes for space that was given
+        up; `gap` goes before each of them.
+        """
         self.count()
         self.spots = []
-        end = 4096
-        stored = [n for n, e in enumerate(self.entries) if e["nbytes"] and not e["alias_of"]]
-        extents: list[int | str] = ["index", *stored] if order is None else list(order)
-        for extent in extents:
-            entry = {} if extent == "index" else self.entries[int(extent)]
-            nbytes = entry.get("nbytes", len(self.index()))
-            if gap:
-                self.spots.append((end, gap))
-            offset = align(end + len(gap), 4096 if entry and nbytes >= 65536 else 64)
+        end = self.older.length if self.older else 4096
+        for where, raw, told in itertools.chain(*self.pieces):
+            if told is not None:
+                where["offset"], end = told, max(end, told + len(raw))
+                self.spots.append((told, raw))
+        stored = [n for n, pieces in enumerate(self.pieces) if pieces]
+        if order is None:
+            order = [*stored, "index"] if self.older else ["index", *stored]
+        for extent in order:
+            if gap or isinstance(extent, bytes):
+                junk = gap + (extent if isinstance(extent, bytes) else b"")
+                self.spots.append((end, junk))
+                end += len(junk)
             if extent == "index":
-                self.slot["index_offset"], self.slot["index_nbytes"] = offset, nbytes
-            else:
-                entry["offset"] = offset
-                self.spots.append((offset, self.items[int(extent)].data))
-            end = offset + nbytes
+                self.index_at = align(end, 64)
+                end = self.index_at + len(self.index())
+            elif not isinstance(extent, str | bytes):
+                n, *runs = extent if isinstance(extent, tuple) else (extent,)
+                for where, raw, told in [self.pieces[n][run] for run in runs] or self.pieces[n]:
+                    if told is None:
+                        alignment = 4096 if len(raw) >= 65536 else 64
+                        where["offset"] = align(end, alignment)
+                        if self._would_join(n, where):
+                            where["offset"] += alignment
+                        end = where["offset"] + len(raw)
+                        self.spots.append((where["offset"], raw))
         for entry in self.entries:
             if entry["alias_of"]:
                 entry["offset"] = self.entries[entry["alias_of"] - 1]["offset"]
-        self.index_at = self.slot["index_offset"]
+        self.slot["index_offset"], self.slot["index_nbytes"] = self.index_at, len(self.index())
         self.slot["file_nbytes"] = self.length = end
         self.slot["index_crc"] = self.slot["slot_crc"] = None
+        if self.older:
+            self.slot["required"] |= APPENDING
+        self.slot["required"] |= DELTA if self.parent else 0
+        self.slot["required"] |= RUNS if any(plan.records for plan in self.chain()) else 0
         return self
+
+    def _would_join(self, number: int, where: dict[str, int]) -> bool:
+        """Whether a run begins where the one before it, of the same entry, ends."""
+        runs = [record for record in self.records if record["entry"] == number]
+        before = [a for a, b in itertools.pairwise(runs) if b is where and a["offset"]]
+        return any(a["offset"] + a["nbytes"] == where["offset"] for a in before)
 
     def build(self) -> bytes:
         """The file."""
-        index = self.index()
-        spots = [*self.spots, (self.index_at, index), *self.patches]
-        image = bytearray(max(4096, self.length, *(at + len(raw) for at, raw in spots)))
-        for at, raw in [(2048 * (1 - self.slot_number), self.other_slot), *spots]:
-            image[at : at + len(raw)] = raw
+        image = bytearray(self.older.build() if self.older else 4096)
+        other = (
+            [] if self.other_slot is None else [(2048 - 2048 * self.slot_number, self.other_slot)]
+        )
+        where, nbytes = self.header["parent_offset"], self.header["parent_nbytes"]
+        for at, raw in [*other, *self.spots, (self.index_at, None), *self.patches]:
+            part = self.index(crc32c(image[where:][:nbytes])) if raw is None else raw
+            image += bytes(max(0, at + len(part) - len(image)))
+            image[at : at + len(part)] = part
+        image += bytes(max(0, self.length - len(image)))
         slot = dict(self.slot)
         if slot["index_crc"] is None:
             where = slot["index_offset"]

@@ -13,10 +13,11 @@ import contextlib
 import itertools
 import json
 import math
+import operator
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,15 @@ with contextlib.suppress(ImportError):
     import ml_dtypes
 
 MAGIC = b"\x89MXIO\r\n\x1a"
-APPENDING = 1
+APPENDING, DELTA, RUNS = 1, 2, 4  # section 5
 SLOT = struct.Struct("<8sIIQQQQQQI56sI")  # magic … slot_crc, section 2
 HEADER = struct.Struct("<10QI44s")  # section 3.1
 ENTRY = struct.Struct("<7QIHBB")  # section 3.2
 DTYPE = struct.Struct("<QII")  # section 3.4
+RECORD = struct.Struct("<4Q")  # section 3.5
+CHAIN = 64  # indexes at most, section 3.10
 SLOTS = (0, 2048)
-PARTS = {"csr": ("data", "indptr", "indices"), "row_sparse": ("data", "indices")}  # section 3.7
+PARTS = {"csr": ("data", "indptr", "indices"), "row_sparse": ("data", "indices")}  # section 3.8
 FIXED = dict.fromkeys(("bool", "int8", "uint8"), 8)
 FIXED |= {f"{kind}{bits}": bits for kind in ("int", "uint", "float") for bits in (16, 32, 64)}
 FIXED |= {"complex64": 64, "complex128": 128, "bfloat16": 16}
@@ -75,13 +78,30 @@ class Entry:
     order: int
     name: str = ""
     dtype: str = ""
+    bits: int = 0
     shape: tuple[int, ...] = ()
+    keeps: int = 0  # bytes of what the parent has, section 3.10
+    runs: list[tuple[int, int]] = field(default_factory=list)  # offsets and nbytes, section 3.5
+    crcs: list[int] = field(default_factory=list)
+    at: int = 0  # where it stands in the file
     value: Any = b""
 
 
 @dataclass
+class Index:
+    """One index of the chain: its place, its parent's (offset, nbytes, crc), and what it says."""
+
+    offset: int
+    nbytes: int
+    parent: tuple[int, int, int]
+    starts: list[int]  # of the sections in the file
+    parts: list[bytes]
+    entries: list[Entry]
+
+
+@dataclass
 class Sparse:
-    """A sparse array, section 3.7."""
+    """A sparse array, section 3.8."""
 
     stype: str
     shape: tuple[int, ...]
@@ -138,70 +158,77 @@ def item_bits(name: str) -> int | None:
 def read(data: bytes) -> File:
     """Read a file, checking every rule of the page."""
     slot = _slot(data)
-    starts, parts, n_chunks = _sections(data, slot)
-    entries = _entries(starts, parts)
-    extents = [(slot["index_offset"], slot["index_nbytes"], 64)]
-    chunks = 0
+    chain = _chain(data, slot)
+    entries: list[Entry] = []
+    for index in reversed(chain):
+        entries = _changed(entries, index.entries)
+    extents = [(index.offset, index.nbytes, 64) for index in chain]
+    sizes: dict[str, int] = {}
     for n, e in enumerate(entries):
-        at = starts[1] + 64 * n
+        need(sizes.setdefault(e.dtype, e.bits) == e.bits, "two item_bits for one dtype", e.at)
         if e.alias_of:
-            need(e.alias_of <= n, "alias_of names no earlier entry", at + 32)
-            of = entries[e.alias_of - 1]
-            need(of.nbytes and not of.alias_of, "alias of an alias or of no bytes", at + 32)
-            need(_shared(e) == _shared(of), "an alias differs from its entry", at)
-        elif e.nbytes:
-            need(1 <= e.chunk_nbytes <= e.nbytes, "chunk_nbytes", at + 16)
-            need(e.first_chunk == chunks, "first_chunk is not the chunks before", at + 24)
-            chunks += -(-e.nbytes // e.chunk_nbytes)
-            extents.append((e.offset, e.nbytes, 4096 if e.nbytes >= 65536 else 64))
+            _alias(entries, n, "runs", "nbytes", "chunk_nbytes", "dtype", "order", "shape")
         else:
-            zeros = (e.offset, e.chunk_nbytes, e.first_chunk) == (0, 0, 0)
-            need(zeros, "fields of an entry without bytes are 0", at)
-    need(chunks == n_chunks, "checksums do not add up", starts[9])
+            extents += [(at, nbytes, 4096 if nbytes >= 65536 else 64) for at, nbytes in e.runs]
     _tiling(data, slot, sorted(extents))
 
     for e in entries:
-        content = data[e.offset : e.offset + e.nbytes]
-        for k in range(0 if e.alias_of else -(-e.nbytes // (e.chunk_nbytes or 1))):
-            at, start = starts[9] + 4 * (e.first_chunk + k), k * e.chunk_nbytes
-            right = data[at : at + 4] == crc32c(content[start:][: e.chunk_nbytes]).to_bytes(
-                4, "little"
-            )
-            need(right, f"crc of chunk {k} of {e.name!r} differs", e.offset + start)
+        content = b"".join(data[at : at + nbytes] for at, nbytes in e.runs)
+        for k, crc in enumerate([] if e.alias_of else e.crcs):
+            right = crc32c(content[k * e.chunk_nbytes :][: e.chunk_nbytes]) == crc
+            need(right, f"crc of chunk {k} of {e.name!r} differs", e.runs[0][0])
         e.value = entries[e.alias_of - 1].value if e.alias_of else _array(e, content)
-    structure = _json(parts[7], starts[7])
-    metadata = _json(parts[8], starts[8]) if parts[8] else {}
-    need(isinstance(metadata, dict), "metadata is no object", starts[8])
-    need(metadata or not parts[8], "empty metadata is written as nothing", starts[8])
-    saved = _rebuild(structure, entries, starts[7])
+    says = next((index for index in chain if index.parts[7]), chain[-1])
+    structure = _json(says.parts[7], says.starts[7])
+    at, raw = chain[0].starts[8], chain[0].parts[8]
+    metadata = _json(raw, at) if raw else {}
+    need(isinstance(metadata, dict), "metadata is no object", at)
+    need(metadata or not raw, "empty metadata is written as nothing", at)
+    saved = _rebuild(structure, entries, says.starts[7])
     return File(entries, structure, saved, metadata, slot)
 
 
-def _sections(data: bytes, slot: dict[str, int]) -> tuple[list[int], list[bytes], int]:
-    """The offsets and bytes of the sections of the index, and n_chunks; section 3."""
-    where, size = slot["index_offset"], slot["index_nbytes"]
-    index = data[where : where + size]
-    need(crc32c(index) == slot["index_crc"], "index_crc differs", where)
+def _chain(data: bytes, slot: dict[str, int]) -> list[Index]:
+    """The indexes of the file, the newest first, each the parent of the one before; 3.10."""
+    place = slot["index_offset"], slot["index_nbytes"], slot["index_crc"]
+    chain = [_index(data, *place, slot["required"])]
+    while any(chain[-1].parent):
+        (where, size, _), at = chain[-1].parent, chain[-1].offset + 64
+        need(len(chain) < CHAIN, "a chain of too many indexes", at)
+        need(where >= 4096 and where % 64 == 0, "parent_offset", at)
+        need(where + size <= chain[-1].offset, "a parent that ends behind its child's start", at)
+        chain.append(_index(data, *chain[-1].parent, slot["required"]))
+    return chain
+
+
+def _index(data: bytes, where: int, size: int, crc: int, features: int) -> Index:
+    """One index, judged by itself; sections 3 to 3.9."""
+    raw = data[where : where + size]
+    need(crc32c(raw) == crc, "the crc of an index differs", where)
     need(size >= 128, "index_nbytes is below 128", where)
-    n, n_dtypes, n_dims, n_records, n_chunks, *rest = HEADER.unpack(index[:128])
+    n, n_dtypes, n_dims, n_records, n_chunks, *rest = HEADER.unpack(raw[:128])
     *texts, parent_at, parent_nbytes, parent_crc, reserved = rest
-    need(n_records == 0, "records without their feature", where + 24)
-    need(not (parent_at or parent_nbytes or parent_crc), "parent without its feature", where + 64)
+    parent = parent_at, parent_nbytes, parent_crc
+    need(features & RUNS or n_records == 0, "records without their feature", where + 24)
+    need(features & DELTA or not any(parent), "a parent without its feature", where + 64)
     need(not any(reserved), "reserved bytes of the header", where + 84)
     starts, parts, end = [], [], 0
-    for nbytes in (128, 64 * n, 8 * n, 16 * n_dtypes, 8 * n_dims, 0, *texts, 4 * n_chunks):
+    counts = 64 * n, 8 * n, 16 * n_dtypes, 8 * n_dims, 32 * n_records
+    for nbytes in (128, *counts, *texts, 4 * n_chunks):
         start = align(end, 8)
         need(start + nbytes <= size, "a section passes the end of the index", where + start)
-        need(not any(index[end:start]), "padding between sections", where + end)
+        need(not any(raw[end:start]), "padding between sections", where + end)
         end = start + nbytes
         starts.append(where + start)
-        parts.append(index[start:end])
+        parts.append(raw[start:end])
     need(end == size, "bytes behind the last section", where + end)
-    return starts, parts, n_chunks
+    index = Index(where, size, parent, starts, parts, _entries(starts, parts))
+    _stored(index)
+    return index
 
 
 def _entries(starts: list[int], parts: list[bytes]) -> list[Entry]:
-    """The entries with their names, dtypes and shapes; sections 3.2 to 3.6."""
+    """The entries with their names, dtypes and shapes; sections 3.2 to 3.4, 3.6 and 3.7."""
     entries = [Entry(*row) for row in ENTRY.iter_unpack(parts[1])]
     by_name, dims = ([n for (n,) in struct.iter_unpack("<Q", parts[k])] for k in (2, 4))
     dim, byte, rows = 0, 0, 0
@@ -233,15 +260,107 @@ def _entries(starts: list[int], parts: list[bytes]) -> list[Entry]:
     need(rising, "by_name is not strictly ascending", starts[2])
     for n, e in enumerate(entries):
         at = starts[1] + 64 * n
-        e.dtype, bits = list(dtypes.items())[e.dtype_row]
-        item = -(-bits // 8)
+        e.dtype, e.bits = list(dtypes.items())[e.dtype_row]
+        e.at, item = at, -(-e.bits // 8)
         need(math.prod(d for d in e.shape if d) * item < 1 << 63, "dims are too large", at + 40)
-        need(e.nbytes == -(-math.prod(e.shape) * bits // 8), "nbytes is not that of dims", at + 8)
+        nbytes = -(-math.prod(e.shape) * e.bits // 8)
+        need(e.nbytes == nbytes, "nbytes is not that of dims", at + 8)
     return entries
 
 
+def _stored(index: Index) -> None:
+    """Give the entries of one index their runs and crcs; sections 3.2, 3.5, 3.9 and 3.10."""
+    entries, at = index.entries, index.starts[5]
+    numbers = []
+    for number, offset, nbytes, reserved in RECORD.iter_unpack(index.parts[5]):
+        need(number < len(entries), "a record of no entry", at)
+        need(nbytes >= 1, "a run without bytes", at + 16)
+        need(reserved == 0, "reserved bytes of a record", at + 24)
+        entries[number].runs.append((offset, nbytes))
+        numbers.append(number)
+    need(numbers == sorted(numbers), "records are not in the order of the entries", at)
+    crcs, first = [crc for (crc,) in struct.iter_unpack("<I", index.parts[9])], 0
+    for n, e in enumerate(entries):
+        if e.alias_of or e.offset or not e.nbytes:
+            need(not e.runs, "records of an entry that does not lie in runs", e.at)
+        if e.alias_of:
+            place = "offset", "nbytes", "chunk_nbytes", "first_chunk"
+            _alias(entries, n, *place, "dtype_row", "order", "shape")
+        elif not e.nbytes:
+            zeros = (e.offset, e.chunk_nbytes, e.first_chunk) == (0, 0, 0)
+            need(zeros, "fields of an entry without bytes are 0", e.at)
+        else:
+            need(1 <= e.chunk_nbytes <= e.nbytes, "chunk_nbytes", e.at + 16)
+            need(e.first_chunk == first, "first_chunk is not the chunks before", e.at + 24)
+            if e.offset:
+                e.runs = [(e.offset, e.nbytes)]
+            elif any(index.parent) and e.runs and e.runs[0][0] == 0:
+                e.keeps = e.runs.pop(0)[1]
+            else:
+                need(len(e.runs) >= 2, "an entry in fewer than two runs", e.at)
+            need(all(offset for offset, _ in e.runs), "a run at offset 0", e.at)
+            need(_joined(e.runs) == e.runs, "a run begins where the one before it ends", e.at)
+            total = e.keeps + sum(nbytes for _, nbytes in e.runs)
+            need(total == e.nbytes, "the runs do not add up to nbytes", e.at + 8)
+            count = -(-e.nbytes // e.chunk_nbytes) - e.keeps // e.chunk_nbytes
+            e.crcs, first = crcs[first : first + count], first + count
+    need(first == len(crcs), "checksums do not add up", index.starts[9])
+
+
+def _alias(entries: list[Entry], n: int, *fields: str) -> None:
+    """Judge an alias: the entry that it names, and what it has in common with that; 3.2."""
+    e = entries[n]
+    need(e.alias_of <= n, "alias_of names no earlier entry", e.at + 32)
+    of = entries[e.alias_of - 1]
+    need(of.nbytes and not of.alias_of, "alias of an alias or of no bytes", e.at + 32)
+    common = operator.attrgetter(*fields)
+    need(common(e) == common(of), "an alias differs from its entry", e.at)
+
+
+def _changed(parent: list[Entry], entries: list[Entry]) -> list[Entry]:
+    """The entries that a parent comes to, changed by those of an index; section 3.10."""
+    result = list(parent)
+    numbers = {e.name: n for n, e in enumerate(parent)}
+    for e in entries:
+        n = numbers.setdefault(e.name, len(numbers))
+        if e.alias_of:
+            of = entries[e.alias_of - 1]
+            e.alias_of, e.runs, e.crcs = 1 + numbers[of.name], of.runs, of.crcs
+        elif e.keeps:
+            need(n < len(parent), "keeps data of no entry of the parent", e.at)
+            whole = e.keeps // e.chunk_nbytes
+            need(e.keeps <= parent[n].nbytes, "keeps more than the parent's entry has", e.at)
+            equal = e.chunk_nbytes == parent[n].chunk_nbytes
+            need(equal or not whole, "keeps chunks of other chunk_nbytes", e.at + 16)
+            e.runs = _joined(_begin(parent[n].runs, e.keeps) + e.runs)
+            e.crcs = parent[n].crcs[:whole] + e.crcs
+        e.offset = e.runs[0][0] if len(e.runs) == 1 else 0
+        result[n : n + 1] = [e]
+    return result
+
+
+def _begin(runs: list[tuple[int, int]], nbytes: int) -> list[tuple[int, int]]:
+    """The runs of the first bytes of some data."""
+    begin = []
+    for offset, size in runs:
+        begin += [(offset, min(size, nbytes))] if nbytes > 0 else []
+        nbytes -= size
+    return begin
+
+
+def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The runs, those made one that lie in the file one right behind the other."""
+    joined = runs[:1]
+    for offset, nbytes in runs[1:]:
+        if sum(joined[-1]) == offset:
+            joined[-1] = joined[-1][0], joined[-1][1] + nbytes
+        else:
+            joined.append((offset, nbytes))
+    return joined
+
+
 def _tiling(data: bytes, slot: dict[str, int], extents: list[tuple[int, int, int]]) -> None:
-    """Index and data lie in a row with zeros in between, section 1."""
+    """Indexes and data lie in a row with zeros in between, section 1."""
     end = 4096
     for offset, nbytes, alignment in extents:
         start = align(end, alignment)
@@ -258,7 +377,7 @@ def _tiling(data: bytes, slot: dict[str, int], extents: list[tuple[int, int, int
 
 
 def _slot(data: bytes) -> dict[str, int]:
-    """The slot that counts, section 2."""
+    """The slot that is taken, and whether the other one is in `doubt`; section 2."""
     fields = "version reserved required optional generation file_nbytes index_offset index_nbytes"
     valid = []
     for at in SLOTS:
@@ -272,7 +391,7 @@ def _slot(data: bytes) -> dict[str, int]:
     at = slot["at"]
     if slot["version"] != 1:
         raise Unsupported(f"version {slot['version']}")
-    if unknown := slot["required"] & ~APPENDING:
+    if unknown := slot["required"] & ~(APPENDING | DELTA | RUNS):
         raise Unsupported(f"required feature bits {unknown:#x}")
     need(len({s["generation"] for s in valid}) == len(valid), "two slots of one generation", at)
     need(slot["generation"] >= 1, "generation 0", at + 32)
@@ -282,10 +401,11 @@ def _slot(data: bytes) -> dict[str, int]:
     need(where >= 4096 and where % 64 == 0, "index_offset", at + 48)
     need(len(data) >= end, "the file is shorter than file_nbytes", len(data))
     need(not any(data[128:2048] + data[2176:4096]), "head area outside of its slots", 128)
+    other = any(data[2048 - at :][:128])
     if not slot["required"] & APPENDING:
-        need(not any(data[2048 - at :][:128]), "the other slot is not zero", 2048 - at)
+        need(not other, "the other slot is not zero", 2048 - at)
         need(len(data) == end, "the file is longer than file_nbytes", end)
-    return slot
+    return slot | {"doubt": len(valid) < 2 and other}
 
 
 def _name(strings: bytes, start: int, nbytes: int, section: int) -> tuple[str, int]:
@@ -300,12 +420,6 @@ def _name(strings: bytes, start: int, nbytes: int, section: int) -> tuple[str, i
     return name, start + nbytes
 
 
-def _shared(e: Entry) -> tuple[Any, ...]:
-    """What an alias has in common with its entry."""
-    place = (e.offset, e.nbytes, e.chunk_nbytes, e.first_chunk)
-    return (*place, e.dtype_row, e.ndim, e.order, e.shape)
-
-
 def _array(e: Entry, content: bytes) -> np.ndarray[Any, Any] | bytes:
     if item_bits(e.dtype) is None:
         return content
@@ -318,7 +432,7 @@ def _array(e: Entry, content: bytes) -> np.ndarray[Any, Any] | bytes:
 
 
 def _json(raw: bytes, at: int) -> Any:
-    """Parse JSON, section 3.7, in its one form: that of Python's json.dumps."""
+    """Parse JSON, section 3.8, in its one form: that of Python's json.dumps."""
     try:
         value = json.loads(raw.decode("ascii"))
         form = json.dumps(value, separators=(",", ":"), allow_nan=False)
@@ -335,7 +449,7 @@ def _int(text: Any, at: int) -> int:
 
 
 def _rebuild(structure: Any, entries: list[Entry], at: int) -> Any:
-    """The saved object, section 3.7."""
+    """The saved object, section 3.8."""
     names, values = [e.name for e in entries], [e.value for e in entries]
     rest = iter(entries)
 
