@@ -122,11 +122,6 @@ static mxio_status classify_dtypes(merge *m, mxio_err *err) {
     for (uint64_t k = 0; k < n; k++) {
         if (k > 0 && row_name_compare(&rows[k - 1], &rows[k]) != 0) {
             class++;
-        } else if (k > 0
-                   && rows[k - 1].dtype.item_bits != rows[k].dtype.item_bits) {
-            free(rows);
-            FAIL(err, MXIO_CORRUPT, MXIO_NOWHERE, MXIO_NOWHERE,
-                 "a dtype has other item_bits in the parent of the index");
         }
         m->dtype_class[rows[k].row] = class;
     }
@@ -134,17 +129,23 @@ static mxio_status classify_dtypes(merge *m, mxio_err *err) {
     return MXIO_OK;
 }
 
-/* The merged row of a row of one side, which gets one when it is first used. */
-static uint32_t row_of(merge *m, int of_delta, uint32_t row,
-                       uint64_t *n_dtypes) {
+/* The merged row of entry i's, which gets one when it is first used. */
+static mxio_status set_row(merge *m, uint64_t i, int of_delta,
+                           uint64_t *n_dtypes, mxio_err *err) {
+    const uint32_t row = m->entries[i].dtype;
     const uint64_t both = row + (of_delta ? m->parent->n.n_dtypes : 0);
     uint64_t *merged = &m->row_of_class[m->dtype_class[both]];
+    mxio_dtype dtype;
+    mxio_index_dtype(of_delta ? m->delta : m->parent, row, &dtype);
     if (*merged == MXIO_NOWHERE) {
         *merged = *n_dtypes;
-        mxio_index_dtype(of_delta ? m->delta : m->parent, row,
-                         &m->dtypes[(*n_dtypes)++]);
+        m->dtypes[(*n_dtypes)++] = dtype;
+    } else if (m->dtypes[*merged].item_bits != dtype.item_bits) {
+        FAIL(err, MXIO_CORRUPT, MXIO_NOWHERE, i,
+             "its dtype has other item_bits in the parent of the index");
     }
-    return (uint32_t)*merged;
+    m->entries[i].dtype = (uint32_t)*merged;
+    return MXIO_OK;
 }
 
 /* ---- data ---------------------------------------------------------------- */
@@ -295,7 +296,7 @@ static mxio_status add_entry(merge *m, uint64_t i, uint64_t *n_dtypes,
     mxio_entry *out = &m->entries[i];
     stored s, before;
     mxio_index_entry(side, number, out);
-    out->dtype = row_of(m, of_delta, out->dtype, n_dtypes);
+    TRY(set_row(m, i, of_delta, n_dtypes, err));
     if (out->nbytes == 0) {
         return MXIO_OK;
     }

@@ -74,7 +74,7 @@ mxio_status mxio_runs_check(mxio_index *index, uint64_t i,
                  "bad run");
         }
         left -= out->nbytes;
-        end = out->offset + out->nbytes;
+        end = out->offset == 0 ? 0 : out->offset + out->nbytes;
     }
     if (left > 0 || k == first
         || (k - first < 2 && index->runs[first].offset != 0)) {
