@@ -442,6 +442,10 @@ mxio_status mxio_file_commit(mxio_file *file, int sync, mxio_err *err) {
     return MXIO_OK;
 }
 
+const char *mxio_file_held_name(const mxio_file *file) {
+    return file->temporary != NULL ? file->temporary : file->place.name;
+}
+
 /* Steps 2 and 3 of appending, docs/FORMAT.md 2. */
 mxio_status mxio_file_switch(mxio_file *file, const mxio_head *head, int slot,
                              int sync, mxio_err *err) {

@@ -361,6 +361,9 @@ mxio_status mxio_file_measure(mxio_file *file, mxio_err *err);
  * Whatever it returns, the file only waits for mxio_file_close. */
 mxio_status mxio_file_commit(mxio_file *file, int sync, mxio_err *err);
 
+/* The name that a held file has in its folder now. */
+const char *mxio_file_held_name(const mxio_file *file);
+
 /* Commits what was put behind the end of a held file: makes it durable, writes a
  * slot of its head, makes that durable; without sync, writes the slot.  MXIO_IO
  * with ESTALE if path has become another file.  Failure before the slot is written

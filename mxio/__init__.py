@@ -12,7 +12,7 @@ array([2, 3])
 ``from mxio import nd`` speaks MXNet.
 """
 
-from mxio._copy import copy
+from mxio._copy import compact, copy
 from mxio._file import dumps, load, loads, open, save, verify
 from mxio._index import Entry, Index
 from mxio._lazy import LazyArray
@@ -46,6 +46,7 @@ __all__ = [
     "Writer",
     "WriterArray",
     "__version__",
+    "compact",
     "copy",
     "cpu",
     "cpu_pinned",

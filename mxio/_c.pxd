@@ -156,6 +156,7 @@ cdef extern from "mxio.h" nogil:
     mxio_status mxio_file_create_new(const char *path, mxio_file **out, mxio_err *err)
     mxio_status mxio_file_open_held(const char *path, mxio_file **out, mxio_err *err)
     mxio_status mxio_file_open_shared(const char *path, mxio_file **out, mxio_err *err)
+    const char *mxio_file_held_name(const mxio_file *file)
     mxio_status mxio_file_switch(mxio_file *file, const mxio_head *head, int slot, int sync,
                                  mxio_err *err)
     mxio_status mxio_file_truncate(mxio_file *file, uint64_t nbytes, mxio_err *err)

@@ -15,12 +15,12 @@ from mxio._file import prepare, write
 from mxio._lazy import LazyArray
 from mxio._progress import Progress, shown
 from mxio._reader import Reader
-from mxio._source import Source, Target
+from mxio._source import Path, Source, Target, open_held
 from mxio._sparse import SparseArray
 from mxio._stream import Cast
 from mxio.errors import UnsupportedError, described, quote
 
-__all__ = ["FORMAT_OF", "copy"]
+__all__ = ["FORMAT_OF", "compact", "copy"]
 
 FORMAT_OF = {
     ".mxio": "mxio",
@@ -106,6 +106,46 @@ def copy(
         content = prepare(tree, metadata)
         with shown(progress, f"copy {quote(reader._file.name)}") as tell:
             write(path, content, format, sync, threads, options, check, tell)
+
+
+def compact(
+    path: Path,
+    *,
+    sync: bool = True,
+    threads: int | None = None,
+    progress: bool | Progress | None = None,
+) -> None:
+    """Write an mxio file anew, without the space that appending to it has given up.
+
+    All is checked on the way. The new file takes the place of the old one as in `save`:
+    whole or not at all. Each array then lies in one place, so that `load` can map it.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    sync, threads, progress
+        As in `save`.
+
+    Raises
+    ------
+    BlockingIOError
+        A writer has it open.
+    ChecksumError, FormatError
+        It is damaged, and stays as it is.
+    OSError
+        The system said no.
+
+    Examples
+    --------
+    >>> mxio.compact('w.mxio')
+    """
+    held = open_held(path)
+    try:
+        if formats.detect(held, None) is not formats.native:
+            raise UnsupportedError(f"{held.name} is no mxio file: only those are appended to")
+        copy(path, path, format=formats.native.NAME, sync=sync, threads=threads, progress=progress)
+    finally:
+        held.close()
 
 
 def _said_in(format: str | None, metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:

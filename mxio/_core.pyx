@@ -216,6 +216,13 @@ cdef class File:
         return mxio_file_nbytes(self._file)
 
     @property
+    def held_name(self):
+        """The name that a held file has in its folder now."""
+        if self._file == NULL:
+            raise ValueError(f"{self.name} is closed")
+        return <bytes>mxio_file_held_name(self._file)
+
+    @property
     def closed(self):
         return self._file == NULL or self._closing
 

@@ -19,7 +19,8 @@ from mxio import _core, _dtype
 from mxio._generations import Generations
 from mxio._index import Index
 from mxio._lazy import LazyArray
-from mxio._region import Box, pieces
+from mxio._region import Box
+from mxio._shared import region_bytes
 from mxio.errors import ChecksumError, UnsupportedError, quote
 
 __all__ = ["Growing", "Placed", "Stored"]
@@ -549,26 +550,24 @@ class Growing:
     def place_region(self, box: Box, value: Any) -> list[tuple[Array, Array]]:
         """Return what to write: contiguous bytes, and where each of equal pieces of them goes."""
         self.settle()
-        block: Array = np.empty(box.shape, self.dtype)
-        block[...] = value
-        turn = slice(None, None, -1 if self.order == "F" else 1)
-        stored = block[box.undo]
-        if self.order == "F":
-            stored = stored.T
-        flat = np.ascontiguousarray(stored).reshape(-1).view(np.uint8)
-        starts, piece = pieces(
-            self.shape[turn],
-            box.starts[turn],
-            box.counts[turn],
-            box.steps[turn],
-            self.dtype.itemsize,
-        )
+        flat, starts, piece = region_bytes(self.shape, self.order, self.dtype, box, value)
         if not len(flat):
             return []
         chunk = self.chunk_nbytes
         first, last = starts // chunk, (starts + (piece - 1)) // chunk
         self._touch(first, last)
         return self._offsets(starts, piece, flat)
+
+    def share(self) -> int:
+        """Return the offset of an array of `created`, which another process will write into."""
+        runs = self._runs
+        if self._buffer is not None or len(runs) != 1 or not runs[0].fresh:
+            raise TypeError(
+                f"{quote(self.name)} can only be pickled from w.create(…) on to the next commit: "
+                "what was committed is not written in place"
+            )
+        self._dirty = np.ones(-(-self.nbytes // self.chunk_nbytes), bool)
+        return runs[0].offset
 
     def _touch(self, first: Array, last: Array) -> None:
         """Note chunks that will change, and move those that were committed."""

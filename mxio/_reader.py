@@ -37,6 +37,11 @@ _THREADS_AT_MOST = 8
 _THREADS_MAX = 64
 
 
+# docs/FORMAT.md 2
+_SLOT_OFFSETS = 0, 2048
+_SLOT_NBYTES = 128
+
+
 class Damage(NamedTuple):
     """A place in a file that is not as it was written.
 
@@ -324,6 +329,15 @@ class Reader(Mapping[str, LazyArray]):
     def _damages(self, progress: Progress | None) -> Iterator[Damage]:
         handle = self.index.handle
         total = self._file.nbytes
+        if handle.other_slot_is_damaged:
+            yield Damage(
+                None,
+                None,
+                _SLOT_OFFSETS[1 - handle.head[1]],
+                _SLOT_NBYTES,
+                f"a slot of the head of {self._file.name} is damaged: what is checked here is its "
+                f"generation {handle.generation}, and there may have been a newer one",
+            )
         try:
             entries = [self.index.entry(number) for number in range(len(self.index))]
             _tree.unflatten(self.index.structure, self.index.names(), entries)

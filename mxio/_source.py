@@ -113,7 +113,7 @@ def create(path: Path, how: str = "") -> _core.File:
     A symbolic link keeps pointing: what it points to is replaced. `how`: 'held' for one that
     stays locked and may be written on, 'new' for one that replaces nothing, too.
     """
-    encoded, name = _followed(path)
+    encoded, name = followed(path)
     if how:
         return _core.File.create_held(encoded, name, how == "new")
     return _core.File.create(encoded, name)
@@ -121,10 +121,10 @@ def create(path: Path, how: str = "") -> _core.File:
 
 def open_held(path: Path) -> _core.File:
     """Open a file to append to it, locked until it is closed."""
-    return _core.File.open_held(*_followed(path))
+    return _core.File.open_held(*followed(path))
 
 
-def _followed(path: Path) -> tuple[bytes, str]:
+def followed(path: Path) -> tuple[bytes, str]:
     """Return a path that is no symbolic link, and what the caller calls it."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(

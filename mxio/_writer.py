@@ -23,7 +23,8 @@ from mxio._index import Index
 from mxio._lazy import LazyArray
 from mxio._reader import thread_count
 from mxio._region import Box, Region, parse
-from mxio._source import Path, create, open_held
+from mxio._shared import HEAD_NBYTES, SharedArray
+from mxio._source import Path, create, followed, open_held
 from mxio._stream import Cast
 from mxio.errors import EntryError, UnsupportedError, described, quote
 
@@ -130,6 +131,7 @@ class Writer:
         self._structure = b'"dict"'
         self.metadata = {}
         self._file, is_new = _open(path, mode)
+        self._folder = os.path.abspath(os.path.dirname(followed(path)[0]))
         try:
             if not is_new:
                 self._begin()
@@ -430,6 +432,16 @@ class Writer:
                 self._n_writing -= 1
                 self._idle.notify_all()
 
+    def _share(self, name: str) -> SharedArray:
+        """Return what another process needs to write regions of an array."""
+        with self._lock:
+            self._check_open()
+            found = self._growing(name)
+            offset = found.share() if found.nbytes else 0
+            path = os.path.join(self._folder, self._file.held_name)
+            head = _core.crc32c(self._file.get(0, HEAD_NBYTES), 0, None)
+            return SharedArray(path, self._file.name, name, found.shape, found.dtype, offset, head)
+
     def _describe(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Return shape and dtype of an array."""
         with self._lock:
@@ -652,6 +664,10 @@ class WriterArray:
 
     def __setitem__(self, region: Region, value: Any) -> None:
         self._writer._write_region(self.name, region, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        shared = self._writer._share(self.name)
+        return SharedArray, tuple(getattr(shared, field) for field in SharedArray.__slots__)
 
     def __repr__(self) -> str:
         shape, dtype = self._writer._describe(self.name)

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 from mxio import _core, _dtype, _tree
 from mxio._index import Content, Index
+from mxio.errors import FormatWarning
 
 __all__ = ["HEAD_NBYTES", "NAME", "index", "plan", "probe"]
 
@@ -22,6 +25,13 @@ def probe(head: bytes) -> bool:
 def index(file: _core.File, encoding: str | None) -> Index:
     """Read and judge head and index."""
     handle = file.index()
+    if handle.other_slot_is_damaged:
+        warnings.warn(
+            f"{file.name}: one of the two slots of its head is damaged: this is its generation "
+            f"{handle.generation}, and there may have been a newer one",
+            FormatWarning,
+            stacklevel=2,
+        )
     metadata = _tree.decode_metadata(handle.metadata)
     return Index(handle, metadata, file.name, format=NAME, version="1")
 
