@@ -47,8 +47,8 @@ QUESTIONS: dict[str, ModuleType] = {
 }
 
 
-# Of the disk, at full size.
-_NEEDED = 12 << 30
+# Of the disk, at full size: a matrix of 4 GiB in five formats.
+_NEEDED = 22 << 30
 
 
 def question(module: ModuleType) -> str:

@@ -100,6 +100,11 @@ def _at_most(what: str, aim: float, of: Callable[[Figures], float], say: str) ->
     return Goal(what, aim, False, of, say)
 
 
+def _at_most_times(what: str, aim: float, where: str, kind: str) -> Goal:
+    """At most so many times the time of the best of a kind."""
+    return _at_most(what, aim, lambda f: f.median(where) / f.best(where, kind), "{:.3g}×")
+
+
 def _growth(what: str, aim: float, case: str, series: str) -> Goal:
     """How much more an array costs, at worst, than where there are fewest of them."""
 
@@ -165,17 +170,18 @@ GOALS = [
     ),
     _growth("Saving: an array among most, against among fewest", 4, "save", "Save"),
     _growth("Loading: an array among most, against among fewest", 4, "load", "Load"),
-    _at_most(
-        "A row of a huge array, warm, against one pread",
-        2,
-        lambda f: f.median("partial/huge") / f.best("partial/huge", "limit"),
-        "{:.3g}×",
-    ),
-    _at_most(
-        "A row of a huge array, cold, against one pread",
-        2,
-        lambda f: f.median("partial/huge_cold") / f.best("partial/huge_cold", "limit"),
-        "{:.3g}×",
+    *(
+        goal
+        for case, what, reads in (
+            ("huge", "A row of a huge array, warm", "one pread"),
+            ("huge_cold", "A row of a huge array, cold", "one pread"),
+            ("huge_many", "1,000 rows of it, one by one", "preads"),
+            ("huge_gather", "1,000 rows of it, in one call", "preads"),
+        )
+        for goal in (
+            _at_most_times(f"{what}, against {reads}", 2, f"partial/{case}", "limit"),
+            _times_best(f"{what}, against the fastest peer", 1, f"partial/{case}", "peer"),
+        )
     ),
     _at_most(
         "Memory beside the arrays, save", 16, lambda f: f.median("memory/save") / _MIB, "{:.1f} MiB"

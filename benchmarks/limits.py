@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from benchmarks.files import evict, from_libc, remover, sync
 from benchmarks.harness import Contender
 from benchmarks.peers import Array, Arrays
 
-__all__ = ["chunks", "copies", "readers", "writers"]
+__all__ = ["copies", "readers", "rows", "writers"]
 
 _PIECE = 4 << 20
 _LARGE = 64 << 20
@@ -241,18 +241,28 @@ def copies(arrays: Arrays) -> list[Contender]:
     return [_limit("memcpy", "one memory copy into huge pages, no file", copy, check=check)]
 
 
-def chunks(path: Path, pick: Callable[[int], int], *, cold: bool) -> list[Contender]:
-    """One chunk of a file read at the offset that `pick` gives for a call."""
+def rows(
+    path: Path,
+    start: int,
+    row_nbytes: int,
+    dtype: str,
+    pick: Callable[[int], Sequence[int]],
+    check: Callable[[Sequence[Array], int], None],
+    *,
+    cold: bool,
+) -> list[Contender]:
+    """The chunks of a matrix from `start` on that hold rows of a call, one by one."""
 
-    def read(call: int) -> bytes:
+    def read(call: int) -> list[Array]:
         fd = os.open(path, os.O_RDONLY)
-        found = os.pread(fd, _CHUNK, pick(call))
+        chunk = np.empty(_CHUNK, np.uint8)
+        found: list[Array] = []
+        for i in pick(call):
+            at = i * row_nbytes
+            os.preadv(fd, [chunk.data], start + at // _CHUNK * _CHUNK)
+            found.append(chunk[at % _CHUNK : at % _CHUNK + row_nbytes].view(dtype).copy())
         os.close(fd)
         return found
 
-    def check(result: bytes, call: int) -> None:
-        if len(result) != min(_CHUNK, path.stat().st_size):
-            raise AssertionError("less was read")
-
-    how = "open, pread of 64 KiB, close"
-    return [_limit("pread", how, read, check=check, prepare=ready_to_read(path, cold))]
+    how = "open, preadv of 64 KiB and a copy of the row for each, close"
+    return [_limit("preads", how, read, check=check, prepare=ready_to_read(path, cold))]

@@ -43,8 +43,8 @@ class Peer:
     how : dict of str to str
         What it can do, and by which calls and settings: save, save_durable, load, lazy
         (make arrays of the mapped file), map (that, and touch every page), one (an array
-        by name), names (list them), rows (of a matrix, by number), load_params,
-        load_safetensors, open_safetensors.
+        by name), names (list them), rows (of a matrix, by number, one by one), gather (all
+        in one call), load_params, load_safetensors, open_safetensors.
     """
 
     name: ClassVar[str]
@@ -92,6 +92,10 @@ class Peer:
 
     def rows(self, path: Path, name: str, numbers: Sequence[int]) -> list[Any]:
         """Open the file, load rows of a matrix one by one, close the file."""
+        raise NotImplementedError
+
+    def gather(self, path: Path, name: str, numbers: Sequence[int]) -> Any:
+        """Open the file, load rows of a matrix as one array, close the file."""
         raise NotImplementedError
 
     def names(self, path: Path) -> list[str]:

@@ -25,6 +25,7 @@ class Mxio(Peer):
         "opened": "open(), then f[name][...]",
         "names": "open(), list(f)",
         "rows": "open(), f[name][i]",
+        "gather": "open(), f[name][numbers]",
     }
 
     def version(self) -> str:
@@ -55,6 +56,10 @@ class Mxio(Peer):
             array = file[name]
             return [array[i] for i in numbers]
 
+    def gather(self, path: Path, name: str, numbers: Sequence[int]) -> Any:
+        with mxio.open(path) as file:
+            return file[name][numbers]
+
 
 class MxioUnchecked(Mxio):
     name = "mxio, verify=False"
@@ -62,6 +67,7 @@ class MxioUnchecked(Mxio):
     how: ClassVar[dict[str, str]] = {
         "load": "load(verify=False)",
         "rows": "open(verify=False), f[name][i]",
+        "gather": "open(verify=False), f[name][numbers]",
     }
 
     def load(self, path: Path) -> Any:
@@ -72,6 +78,10 @@ class MxioUnchecked(Mxio):
             array = file[name]
             return [array[i] for i in numbers]
 
+    def gather(self, path: Path, name: str, numbers: Sequence[int]) -> Any:
+        with mxio.open(path, verify=False) as file:
+            return file[name][numbers]
+
 
 class MxioMapped(Mxio):
     name = "mxio, mapped"
@@ -80,6 +90,7 @@ class MxioMapped(Mxio):
         "lazy": "load(mmap=True)",
         "map": "load(mmap=True), then every page is touched",
         "rows": "load(mmap=True)[name][i].copy()",
+        "gather": "load(mmap=True)[name][numbers]",
     }
 
     def lazy(self, path: Path) -> Any:
@@ -88,6 +99,9 @@ class MxioMapped(Mxio):
     def rows(self, path: Path, name: str, numbers: Sequence[int]) -> list[Any]:
         array = mxio.load(path, mmap=True)[name]
         return [array[i].copy() for i in numbers]
+
+    def gather(self, path: Path, name: str, numbers: Sequence[int]) -> Any:
+        return mxio.load(path, mmap=True)[name][numbers]
 
 
 class MxioParams(Mxio):
