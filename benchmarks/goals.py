@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 __all__ = ["GOALS", "Figures", "Goal", "judge"]
@@ -105,6 +106,11 @@ def _at_most_times(what: str, aim: float, where: str, kind: str) -> Goal:
     return _at_most(what, aim, lambda f: f.median(where) / f.best(where, kind), "{:.3g}×")
 
 
+def _against(where: str, name: str, other: str, figures: Figures) -> float:
+    """How many times the time of another."""
+    return figures.median(where, name) / figures.median(where, other)
+
+
 def _growth(what: str, aim: float, case: str, series: str) -> Goal:
     """How much more an array costs, at worst, than where there are fewest of them."""
 
@@ -141,6 +147,12 @@ GOALS = [
         "{:.2g} ms",
     ),
     _times("Map a model, against safetensors with torch", 5, "load/lazy", _LAZY, "mxio, mapped"),
+    _at_most(
+        "Fill the arrays of a model, against load",
+        1.1,
+        partial(_against, "load/fill", "mxio", "mxio, load()"),
+        "{:.3g}× the time",
+    ),
     _times_best("Load a model, cold, against the best peer", 1.0, "load/cold", "peer"),
     _times_best("Load a model, cold, against the best plain read", 0.9, "load/cold", "limit"),
     _times("Save small arrays, against safetensors", 6, "small/save_cache", _NUMPY),

@@ -175,13 +175,16 @@ def _finish(fd: int, path: Path, durable: bool) -> None:
 # ---- reading ---------------------------------------------------------------------------------
 
 
-def readers(room: Path, arrays: Arrays, *, cold: bool) -> list[Contender]:
-    """Plain reads of the bytes of these arrays into new memory."""
+def readers(room: Path, arrays: Arrays, *, cold: bool, existing: bool = False) -> list[Contender]:
+    """Plain reads of the bytes of these arrays into new memory, or some that exists."""
     path = room / "limit"
     flat, nbytes = _all_bytes(arrays)
     if not path.exists():
         _write(path, _gathered(arrays), nbytes, True, False)
         evict(path)
+    into = _memory(nbytes) if existing else None
+    if into is not None:
+        np.frombuffer(into, np.uint8).fill(0)
 
     def check(result: mmap.mmap, call: int) -> None:
         if memoryview(result)[:nbytes] != memoryview(flat)[:nbytes]:
@@ -191,8 +194,8 @@ def readers(room: Path, arrays: Arrays, *, cold: bool) -> list[Contender]:
         what = f"{'O_DIRECT' if flags else 'preadv'}, {piece >> 20} MiB pieces"
         return _limit(
             f"{name} ×{n}",
-            f"{what}, {n} thread(s), huge pages",
-            lambda call: _read(path, nbytes, n, flags, piece),
+            f"{what}, {n} thread(s), huge pages" + (", which exist" if existing else ""),
+            lambda call: _read(path, nbytes, n, flags, piece, into),
             check=check,
             prepare=ready_to_read(path, cold),
             file_nbytes=sizer(path),
@@ -206,9 +209,11 @@ def readers(room: Path, arrays: Arrays, *, cold: bool) -> list[Contender]:
     return ways
 
 
-def _read(path: Path, nbytes: int, n_threads: int, flags: int, piece: int) -> mmap.mmap:
+def _read(
+    path: Path, nbytes: int, n_threads: int, flags: int, piece: int, into: mmap.mmap | None
+) -> mmap.mmap:
     fd = os.open(path, os.O_RDONLY | flags)
-    memory = _memory(nbytes)
+    memory = _memory(nbytes) if into is None else into
     view = memoryview(memory)
 
     def read(start: int, stop: int) -> None:

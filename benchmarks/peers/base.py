@@ -42,9 +42,9 @@ class Peer:
         `numpy.ascontiguousarray` first, on the clock.
     how : dict of str to str
         What it can do, and by which calls and settings: save, save_durable, load, lazy
-        (make arrays of the mapped file), map (that, and touch every page), one (an array
-        by name), names (list them), rows (of a matrix, by number, one by one), gather (all
-        in one call), load_params, load_safetensors, open_safetensors.
+        (make arrays of the mapped file), map (that, and touch every page), fill (arrays that
+        exist), one (an array by name), names (list them), rows (of a matrix, by number, one
+        by one), gather (all in one call), load_params, load_safetensors, open_safetensors.
     """
 
     name: ClassVar[str]
@@ -81,6 +81,10 @@ class Peer:
         arrays = self.lazy(path)
         touch_pages(self.give_back(arrays))
         return arrays
+
+    def fill(self, path: Path, arrays: Arrays) -> Any:
+        """Load everything into arrays that exist, and return them."""
+        raise NotImplementedError
 
     def one(self, path: Path, name: str) -> Any:
         """Open the file, load one array, close the file."""

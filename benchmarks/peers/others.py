@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmarks.peers.base import Array, Peer
+from benchmarks.peers.base import Array, Arrays, Peer
 
 __all__ = ["H5py", "Npy", "Npz", "Pickle", "Safetensors", "Zarr"]
 
@@ -130,6 +130,7 @@ class H5py(Peer):
         "save": "low-level: contiguous, allocated early, no fill",
         "save_durable": "low-level: contiguous, allocated early, no fill; fsync",
         "load": "low-level: read into numpy.empty",
+        "fill": "low-level: read into the arrays",
         "one": "low-level: open, read",
         "rows": "low-level: open, select and read row by row; contiguous",
         "gather": "File()[name][sorted numbers], which it needs, put in order; contiguous",
@@ -169,6 +170,12 @@ class H5py(Peer):
         names: list[bytes] = []
         file.links.iterate(names.append)
         return {name.decode(): self._read(opened(file, name)) for name in names}
+
+    def fill(self, path: Path, arrays: Arrays) -> Any:
+        file, everything = self._open(path), self._h5.h5s.ALL
+        for name, array in arrays.items():
+            self._h5.h5d.open(file, name.encode()).read(everything, everything, array)
+        return arrays
 
     def one(self, path: Path, name: str) -> Any:
         return self._read(self._h5.h5d.open(self._open(path), name.encode()))

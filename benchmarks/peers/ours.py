@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import mxio
-from benchmarks.peers.base import Peer
+from benchmarks.peers.base import Arrays, Peer
 
 __all__ = ["Mxio", "MxioMapped", "MxioParams", "MxioSafetensors", "MxioUnchecked"]
 
@@ -21,6 +21,7 @@ class Mxio(Peer):
         "save": "save(sync=False)",
         "save_durable": "save(), the default",
         "load": "load(), the default",
+        "fill": "open(), f.read(out=arrays)",
         "one": "load(path, [name])",
         "opened": "open(), then f[name][...]",
         "names": "open(), list(f)",
@@ -39,6 +40,10 @@ class Mxio(Peer):
 
     def load(self, path: Path) -> Any:
         return mxio.load(path)
+
+    def fill(self, path: Path, arrays: Arrays) -> Any:
+        with mxio.open(path) as file:
+            return file.read(out=arrays)
 
     def one(self, path: Path, name: str) -> Any:
         return mxio.load(path, [name])[name]
@@ -66,12 +71,17 @@ class MxioUnchecked(Mxio):
     reads_crc = "index"
     how: ClassVar[dict[str, str]] = {
         "load": "load(verify=False)",
+        "fill": "open(verify=False), f.read(out=arrays)",
         "rows": "open(verify=False), f[name][i]",
         "gather": "open(verify=False), f[name][numbers]",
     }
 
     def load(self, path: Path) -> Any:
         return mxio.load(path, verify=False)
+
+    def fill(self, path: Path, arrays: Arrays) -> Any:
+        with mxio.open(path, verify=False) as file:
+            return file.read(out=arrays)
 
     def rows(self, path: Path, name: str, numbers: Sequence[int]) -> list[Any]:
         with mxio.open(path, verify=False) as file:
