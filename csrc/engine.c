@@ -208,6 +208,10 @@ static mxio_status checksums_compare(const job *j, uint64_t segment,
     if (s->checksums == NULL || (j->flags & MXIO_NO_VERIFY)) {
         return MXIO_OK;
     }
+    if (j->flags & MXIO_FILL) {
+        checksums_fill(s, start, nbytes, p);
+        return MXIO_OK;
+    }
     for (uint64_t at = 0; at < nbytes; at += s->chunk_nbytes) {
         uint64_t n = min_u64(s->chunk_nbytes, nbytes - at);
         if (mxio_crc32c(0, p + at, (size_t)n) != s->checksums[chunk++]) {

@@ -14,12 +14,28 @@ uint64_t mxio_index_count(const mxio_index *index) {
     return index->n.n_entries;
 }
 
+uint64_t mxio_index_nbytes(const mxio_index *index) {
+    return index->nbytes;
+}
+
 uint64_t mxio_index_n_aliases(const mxio_index *index) {
     return index->n_aliases;
 }
 
 uint64_t mxio_index_n_dtypes(const mxio_index *index) {
     return index->n.n_dtypes;
+}
+
+uint64_t mxio_index_n_chain(const mxio_index *index) {
+    return index->n_chain + 1;
+}
+
+int mxio_index_has_runs(const mxio_index *index) {
+    return index->n_scattered > 0;
+}
+
+uint64_t mxio_index_n_extents(const mxio_index *index) {
+    return index->n_extents;
 }
 
 void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out) {
@@ -38,6 +54,11 @@ void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out) {
     out->name_nbytes = load_u16(p + 60);
     out->ndim = p[62];
     out->order = p[63];
+    if (out->offset == 0 && index->n_scattered > 0) {
+        const scattered *one
+            = mxio_scattered_find(index, alias == 0 ? i : alias - 1);
+        out->offset = one == NULL ? 0 : one->offset;
+    }
 }
 
 void mxio_index_dtype(const mxio_index *index, uint64_t row,

@@ -12,7 +12,7 @@
  *
  * Memory can stand for a file, so that the engine knows one kind of target.
  */
-#include "internal.h"
+#include "format.h"
 #include "os.h"
 
 #include <errno.h>
@@ -22,6 +22,7 @@
 enum { FIRST_READ_NBYTES = 65536 };
 
 static const char NOT_A_FILE[] = "it is a device, a pipe or a socket, not a file";
+static const char HELD[] = "another writer has it open";
 
 struct mxio_file {
     int fd;              /* -1: memory                                      */
@@ -32,6 +33,10 @@ struct mxio_file {
     uint64_t base;
     mxio_file **parts;   /* joined: owned; the base of each is its offset   */
     uint64_t n_parts;
+    file_run *runs;      /* of the index that was read last                 */
+    uint64_t n_runs;
+    int exclusive;       /* commit only where nothing is                    */
+    uint64_t process;    /* that created it                                 */
 };
 
 struct mxio_map {
@@ -55,8 +60,11 @@ static mxio_file *file_new(void) {
     return file;
 }
 
-mxio_status mxio_file_create(const char *path, mxio_file **out,
-                             mxio_err *err) {
+typedef int create_at(const os_place *place, const os_owner *like,
+                      char **temporary, int *fd);
+
+static mxio_status create(const char *path, create_at *create_one,
+                          int exclusive, mxio_file **out, mxio_err *err) {
     mxio_file *file = file_new();
     os_owner owner;
     int failed;
@@ -68,17 +76,63 @@ mxio_status mxio_file_create(const char *path, mxio_file **out,
         free(file);
         return fail_io(err, failed, "cannot open its folder");
     }
+    file->exclusive = exclusive;
+    file->process = mxio_os_process();
     failed = mxio_os_stat(&file->place, &owner);
+    if (failed == 0 && exclusive) {
+        failed = EEXIST;
+    }
     if (failed == 0 || failed == ENOENT) {
-        failed = mxio_os_create(&file->place, failed == 0 ? &owner : NULL,
-                                &file->temporary, &file->fd);
+        failed = create_one(&file->place, failed == 0 ? &owner : NULL,
+                            &file->temporary, &file->fd);
     }
     if (failed != 0) {
         mxio_os_place_close(&file->place);
         free(file);
-        return fail_io(err, failed,
-                       failed == EINVAL ? NOT_A_FILE
-                                        : "cannot create it");
+        return fail_io(err, failed, failed == EINVAL   ? NOT_A_FILE
+                                    : failed == EAGAIN ? HELD
+                                                       : "cannot create it");
+    }
+    *out = file;
+    return MXIO_OK;
+}
+
+mxio_status mxio_file_create(const char *path, mxio_file **out,
+                             mxio_err *err) {
+    return create(path, mxio_os_create, 0, out, err);
+}
+
+mxio_status mxio_file_create_held(const char *path, mxio_file **out,
+                                  mxio_err *err) {
+    return create(path, mxio_os_create_held, 0, out, err);
+}
+
+mxio_status mxio_file_create_new(const char *path, mxio_file **out,
+                                 mxio_err *err) {
+    return create(path, mxio_os_create_held, 1, out, err);
+}
+
+static mxio_status fail_open(mxio_file *file, int failed, mxio_err *err) {
+    mxio_file_close(file);
+    return fail_io(err, failed, failed == EINVAL   ? NOT_A_FILE
+                                : failed == EAGAIN ? HELD
+                                                   : "cannot open it");
+}
+
+static mxio_status open_file(const char *path,
+                             int (*open_one)(const char *, int *),
+                             mxio_file **out, mxio_err *err) {
+    mxio_file *file = file_new();
+    int failed;
+    if (file == NULL) {
+        return fail_io(err, ENOMEM, "out of memory");
+    }
+    failed = open_one(path, &file->fd);
+    if (failed == 0) {
+        failed = mxio_os_nbytes(file->fd, &file->nbytes);
+    }
+    if (failed != 0) {
+        return fail_open(file, failed, err);
     }
     *out = file;
     return MXIO_OK;
@@ -86,22 +140,30 @@ mxio_status mxio_file_create(const char *path, mxio_file **out,
 
 mxio_status mxio_file_open(const char *path, mxio_file **out,
                            mxio_err *err) {
+    return open_file(path, mxio_os_open, out, err);
+}
+
+mxio_status mxio_file_open_shared(const char *path, mxio_file **out,
+                                  mxio_err *err) {
+    return open_file(path, mxio_os_open_shared, out, err);
+}
+
+mxio_status mxio_file_open_held(const char *path, mxio_file **out,
+                                mxio_err *err) {
     mxio_file *file = file_new();
     int failed;
     if (file == NULL) {
         return fail_io(err, ENOMEM, "out of memory");
     }
-    failed = mxio_os_open(path, &file->fd);
+    failed = mxio_os_place_open(path, &file->place);
+    if (failed == 0) {
+        failed = mxio_os_open_held(&file->place, &file->fd);
+    }
     if (failed == 0) {
         failed = mxio_os_nbytes(file->fd, &file->nbytes);
-        if (failed != 0) {
-            mxio_os_close(file->fd);
-        }
     }
     if (failed != 0) {
-        free(file);
-        return fail_io(err, failed,
-                       failed == EINVAL ? NOT_A_FILE : "cannot open it");
+        return fail_open(file, failed, err);
     }
     *out = file;
     return MXIO_OK;
@@ -208,6 +270,16 @@ mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes,
     return MXIO_OK;
 }
 
+mxio_status mxio_file_put_pieces(mxio_file *file, const void *mem,
+                                 uint64_t nbytes, const uint64_t *offsets,
+                                 uint64_t n, mxio_err *err) {
+    const uint8_t *p = mem;
+    for (uint64_t i = 0; i < n; i++) {
+        TRY(mxio_file_put(file, p + i * nbytes, nbytes, offsets[i], err));
+    }
+    return MXIO_OK;
+}
+
 mxio_status mxio_file_measure(mxio_file *file, mxio_err *err) {
     if (file->fd >= 0) {
         int failed = mxio_os_nbytes(file->fd, &file->nbytes);
@@ -259,12 +331,50 @@ static mxio_status get_joined(mxio_file *file, uint8_t *mem, uint64_t nbytes,
     return MXIO_OK;
 }
 
+/* What a place behind the file stands for; zeros between two of them. */
+static mxio_status get_runs(mxio_file *file, uint8_t *mem, uint64_t nbytes,
+                            uint64_t offset, mxio_err *err) {
+    uint64_t low = 0, high = file->n_runs;
+    while (high - low > 1) {
+        const uint64_t middle = low + (high - low) / 2;
+        if (file->runs[middle].at <= offset) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    while (nbytes > 0) {
+        const file_run *run = &file->runs[low];
+        const uint64_t start = offset - run->at;
+        uint64_t n = nbytes;
+        if (start < run->nbytes) {
+            n = min_u64(n, run->nbytes - start);
+            TRY(mxio_file_get(file, mem, n, run->offset + start, err));
+        } else {
+            if (low + 1 < file->n_runs) {
+                n = min_u64(n, file->runs[low + 1].at - offset);
+            }
+            memset(mem, 0, (size_t)n);
+        }
+        mem += n;
+        offset += n;
+        nbytes -= n;
+        if (low + 1 < file->n_runs && offset == file->runs[low + 1].at) {
+            low++;
+        }
+    }
+    return MXIO_OK;
+}
+
 mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes,
                           uint64_t offset, mxio_err *err) {
     uint64_t got = 0;
     int failed;
     if (nbytes == 0) {
         return MXIO_OK;
+    }
+    if (file->n_runs > 0 && offset >= file->runs[0].at) {
+        return get_runs(file, mem, nbytes, offset, err);
     }
     if (file->parts != NULL) {
         return get_joined(file, mem, nbytes, offset, err);
@@ -315,7 +425,7 @@ mxio_status mxio_file_commit(mxio_file *file, int sync, mxio_err *err) {
             return fail_io(err, failed, "cannot sync it to the disk");
         }
     }
-    failed = mxio_os_rename(&file->place, file->temporary);
+    failed = mxio_os_rename(&file->place, file->temporary, file->exclusive);
     if (failed != 0) {
         return fail_io(err, failed, "cannot put it in place");
     }
@@ -332,14 +442,56 @@ mxio_status mxio_file_commit(mxio_file *file, int sync, mxio_err *err) {
     return MXIO_OK;
 }
 
+/* Steps 2 and 3 of appending, docs/FORMAT.md 2. */
+mxio_status mxio_file_switch(mxio_file *file, const mxio_head *head, int slot,
+                             int sync, mxio_err *err) {
+    uint8_t bytes[MXIO_SLOT_NBYTES];
+    int failed = 0;
+    if (file->place.name == NULL || file->temporary != NULL) {
+        FAIL(err, MXIO_INVALID, MXIO_NOWHERE, MXIO_NOWHERE,
+             "nothing to append to");
+    }
+    failed = mxio_os_is_at(&file->place, file->fd);
+    if (failed != 0) {
+        return fail_io(err, failed,
+                       "it was replaced or removed since it was opened to be "
+                       "written");
+    }
+    if (sync) {
+        failed = mxio_os_sync(file->fd);
+        if (failed != 0) {
+            return fail_io(err, failed, "cannot sync it to the disk");
+        }
+    }
+    mxio_slot_encode(head, bytes);
+    TRY(mxio_file_put(file, bytes, sizeof bytes,
+                      slot ? MXIO_SLOT_1_OFFSET : 0, err));
+    if (sync) {
+        failed = mxio_os_sync(file->fd);
+        if (failed != 0) {
+            return fail_io(err, failed, "cannot sync its head to the disk");
+        }
+    }
+    return MXIO_OK;
+}
+
+mxio_status mxio_file_truncate(mxio_file *file, uint64_t nbytes,
+                               mxio_err *err) {
+    int failed = mxio_os_truncate(file->fd, nbytes);
+    return failed == 0 ? MXIO_OK : fail_io(err, failed, "cannot cut it off");
+}
+
 void mxio_file_close(mxio_file *file) {
     if (file == NULL) {
         return;
     }
     if (file->temporary != NULL) {
-        mxio_os_unlink(&file->place, file->temporary);
+        if (file->process == mxio_os_process()) {
+            mxio_os_unlink(&file->place, file->temporary);
+        }
         free(file->temporary);
     }
+    free(file->runs);
     if (file->fd >= 0) {
         mxio_os_close(file->fd);
     }
@@ -417,12 +569,71 @@ void mxio_map_free(mxio_map *map) {
 
 /* ---- head and index ------------------------------------------------------ */
 
+/* The bytes of an index, of which the first of the file's have been read. */
+static mxio_status read_index(mxio_file *file, const mxio_head *head,
+                              const uint8_t *begin, uint64_t first,
+                              mxio_index **out, mxio_err *err) {
+    uint64_t have = 0;
+    mxio_status status;
+    /* It lies inside the file, so as much is present. */
+    uint8_t *bytes = mxio_memory_new(head->index_nbytes);
+    if (bytes == NULL) {
+        return fail_io(err, ENOMEM, "out of memory");
+    }
+    if (head->index_offset < first) {
+        have = min_u64(first - head->index_offset, head->index_nbytes);
+        memcpy(bytes, begin + head->index_offset, (size_t)have);
+    }
+    status = mxio_file_get(file, bytes + have, head->index_nbytes - have,
+                           head->index_offset + have, err);
+    if (status != MXIO_OK) {
+        mxio_memory_free(bytes);
+        return status;
+    }
+    return mxio_index_take(bytes, head, out, err);
+}
+
+/* Folds a chain into one index, from the newest on, which *index is. */
+static mxio_status fold_chain(mxio_file *file, const mxio_head *head,
+                              const uint8_t *begin, uint64_t first,
+                              mxio_index **index, mxio_err *err) {
+    extent chain[MXIO_CHAIN_MAX];
+    uint64_t n = 0;
+    mxio_head at = *head;
+    while (mxio_index_parent(*index, &chain[n], &at.index_crc)) {
+        mxio_index *parent = NULL, *merged = NULL;
+        uint8_t *bytes = NULL;
+        uint64_t nbytes = 0;
+        mxio_status status;
+        at.index_offset = chain[n].offset;
+        at.index_nbytes = chain[n].nbytes;
+        if (++n == MXIO_CHAIN_MAX) {
+            FAIL(err, MXIO_CORRUPT, at.index_offset, MXIO_NOWHERE,
+                 "more than 64 indexes follow one another");
+        }
+        TRY(read_index(file, &at, begin, first, &parent, err));
+        status = mxio_index_merge(parent, *index, &bytes, &nbytes, err);
+        mxio_index_free(parent);
+        if (status == MXIO_OK) {
+            status = mxio_index_take_merged(bytes, nbytes, head, chain, n,
+                                            &merged, err);
+        }
+        if (status != MXIO_OK) {
+            return status;
+        }
+        mxio_index_free(*index);
+        *index = merged;
+    }
+    return MXIO_OK;
+}
+
 mxio_status mxio_index_read(mxio_file *file, mxio_index **out,
                             mxio_err *err) {
     uint64_t first = min_u64(file->nbytes, FIRST_READ_NBYTES);
     uint8_t *begin = malloc((size_t)first + 1);
-    uint8_t *bytes = NULL;
-    uint64_t have = 0;
+    mxio_index *index = NULL;
+    file_run *runs = NULL;
+    uint64_t n_runs = 0;
     mxio_head head;
     mxio_status status;
     if (begin == NULL) {
@@ -436,26 +647,26 @@ mxio_status mxio_index_read(mxio_file *file, mxio_index **out,
     if (status == MXIO_OK) {
         status = mxio_head_decode(begin, file->nbytes, &head, err);
     }
-    /* The head's CRC is right and the index lies inside the file, so as much is
-     * present. */
     if (status == MXIO_OK) {
-        bytes = mxio_memory_new(head.index_nbytes);
-        if (bytes == NULL) {
+        status = read_index(file, &head, begin, first, &index, err);
+    }
+    if (status == MXIO_OK) {
+        status = fold_chain(file, &head, begin, first, &index, err);
+    }
+    free(begin);
+    if (status == MXIO_OK) {
+        runs = mxio_runs_table(index, &n_runs);
+        if (runs == NULL && n_runs > 0) {
             status = fail_io(err, ENOMEM, "out of memory");
         }
     }
-    if (status == MXIO_OK) {
-        if (head.index_offset < first) {
-            have = min_u64(first - head.index_offset, head.index_nbytes);
-            memcpy(bytes, begin + head.index_offset, (size_t)have);
-        }
-        status = mxio_file_get(file, bytes + have, head.index_nbytes - have,
-                               head.index_offset + have, err);
-    }
-    free(begin);
     if (status != MXIO_OK) {
-        mxio_memory_free(bytes);
+        mxio_index_free(index);
         return status;
     }
-    return mxio_index_take(bytes, &head, out, err);
+    free(file->runs);
+    file->runs = runs;
+    file->n_runs = n_runs;
+    *out = index;
+    return MXIO_OK;
 }

@@ -359,6 +359,7 @@ counts mxio_content_counts(const mxio_content *content, uint64_t n_chunks) {
     counts n = {0};
     n.n_entries = content->n_entries;
     n.n_dtypes = content->n_dtypes;
+    n.n_records = content->n_runs;
     n.n_chunks = n_chunks;
     n.structure_nbytes = content->structure_nbytes;
     n.metadata_nbytes = content->metadata_nbytes;
@@ -397,8 +398,8 @@ static mxio_status entry_check(const mxio_content *content, uint64_t i,
     return MXIO_OK;
 }
 
-mxio_status mxio_layout_plan(mxio_content *content, mxio_layout *out,
-                             mxio_err *err) {
+mxio_status mxio_layout_plan(mxio_content *content, uint64_t begin,
+                             mxio_layout *out, mxio_err *err) {
     mxio_layout layout = {0};
     sections s;
     counts n;
@@ -428,7 +429,7 @@ mxio_status mxio_layout_plan(mxio_content *content, mxio_layout *out,
              "the file would exceed 2^63 bytes");
     }
     layout.index_nbytes = s.end;
-    at = layout.index_offset + layout.index_nbytes;
+    at = begin != 0 ? begin : layout.index_offset + layout.index_nbytes;
     for (uint64_t i = 0; i < content->n_entries; i++) {
         mxio_entry *entry = &content->entries[i];
         if (entry->nbytes == 0) {
@@ -446,11 +447,20 @@ mxio_status mxio_layout_plan(mxio_content *content, mxio_layout *out,
         }
     }
     layout.file_nbytes = at;
+    if (begin != 0) {
+        layout.index_offset = layout.index_nbytes = 0;
+    }
     *out = layout;
     return MXIO_OK;
 }
 
 /* ---- encoding ------------------------------------------------------------ */
+
+uint64_t mxio_index_measure(const mxio_content *content, uint64_t n_chunks) {
+    const counts n = mxio_content_counts(content, n_chunks);
+    sections s;
+    return mxio_sections_plan(&n, &s) && s.end <= FILE_NBYTES_MAX ? s.end : 0;
+}
 
 mxio_status mxio_index_encode(const mxio_content *content,
                               const mxio_layout *layout,
@@ -487,6 +497,9 @@ void mxio_sections_encode(const mxio_content *content, const counts *counted,
     store_u64(dst + 40, n.strings_nbytes);
     store_u64(dst + 48, n.structure_nbytes);
     store_u64(dst + 56, n.metadata_nbytes);
+    store_u64(dst + 64, content->parent_offset);
+    store_u64(dst + 72, content->parent_nbytes);
+    store_u32(dst + 80, content->parent_crc);
 
     strings = dst + s.offset[STRINGS];
     for (uint64_t i = 0; i < n.n_entries; i++) {
@@ -523,6 +536,12 @@ void mxio_sections_encode(const mxio_content *content, const counts *counted,
         memcpy(strings + name_offset, dtype->name, dtype->name_nbytes);
         name_offset += dtype->name_nbytes;
     }
+    for (uint64_t i = 0; i < content->n_runs; i++) {
+        p = dst + s.offset[RECORDS] + MXIO_RECORD_NBYTES * i;
+        store_u64(p, content->runs[i].entry);
+        store_u64(p + 8, content->runs[i].offset);
+        store_u64(p + 16, content->runs[i].nbytes);
+    }
     if (n.structure_nbytes > 0) {
         memcpy(dst + s.offset[STRUCTURE], content->structure,
                (size_t)n.structure_nbytes);
@@ -533,8 +552,8 @@ void mxio_sections_encode(const mxio_content *content, const counts *counted,
     }
 }
 
-void mxio_head_encode(const mxio_head *head, uint8_t *dst) {
-    memset(dst, 0, MXIO_HEAD_NBYTES);
+void mxio_slot_encode(const mxio_head *head, uint8_t *dst) {
+    memset(dst, 0, MXIO_SLOT_NBYTES);
     memcpy(dst, mxio_magic, sizeof mxio_magic);
     store_u32(dst + 8, MXIO_VERSION);
     store_u64(dst + 16, head->required);
@@ -545,4 +564,9 @@ void mxio_head_encode(const mxio_head *head, uint8_t *dst) {
     store_u64(dst + 56, head->index_nbytes);
     store_u32(dst + 64, head->index_crc);
     store_u32(dst + 124, mxio_crc32c(0, dst, 124));
+}
+
+void mxio_head_encode(const mxio_head *head, uint8_t *dst) {
+    memset(dst, 0, MXIO_HEAD_NBYTES);
+    mxio_slot_encode(head, dst);
 }

@@ -10,7 +10,6 @@
 #include "internal.h"
 
 enum {
-    MXIO_SLOT_NBYTES = 128,
     MXIO_SLOT_1_OFFSET = 2048,
     MXIO_HEADER_NBYTES = 128,
     MXIO_ENTRY_NBYTES = 64,
@@ -19,7 +18,8 @@ enum {
     MXIO_SMALL_ALIGNMENT = 64,
     MXIO_PAGE_ALIGNMENT = 4096,
     MXIO_PAGE_THRESHOLD = 65536,
-    MXIO_DTYPE_NAME_NBYTES_MAX = 255
+    MXIO_DTYPE_NAME_NBYTES_MAX = 255,
+    MXIO_CHAIN_MAX = 64 /* indexes of one file */
 };
 
 /* A file's length stays below this, so that offsets fit off_t. */

@@ -18,11 +18,14 @@ static mxio_status refuse_version(uint32_t version, uint64_t offset,
     FAIL(err, MXIO_UNSUPPORTED, offset, MXIO_NOWHERE, what);
 }
 
+static const uint64_t KNOWN
+    = MXIO_FEATURE_APPENDING | MXIO_FEATURE_DELTA | MXIO_FEATURE_RUNS;
+
 /* Names the lowest bit that is not known. */
 static mxio_status refuse_features(uint64_t unknown, uint64_t offset,
                                    mxio_err *err) {
     static const char *const NAMES[] = {"appending", "delta index",
-                                        "chunk records", "boxes"};
+                                        "runs", "boxes", "codecs"};
     char what[96];
     char *p = mxio_put_text(what, "it needs the feature '");
     unsigned bit = 0;
@@ -77,9 +80,11 @@ mxio_status mxio_head_decode(const uint8_t *src, uint64_t file_nbytes,
     head.index_offset = load_u64(slot + 48);
     head.index_nbytes = load_u64(slot + 56);
     head.index_crc = load_u32(slot + 64);
-    if ((head.required & ~(uint64_t)MXIO_FEATURE_APPENDING) != 0) {
-        return refuse_features(
-            head.required & ~(uint64_t)MXIO_FEATURE_APPENDING, at + 16, err);
+    head.slot = taken;
+    head.other_is_damaged
+        = !valid[!taken] && !all_zero(slots[!taken], MXIO_SLOT_NBYTES);
+    if ((head.required & ~KNOWN) != 0) {
+        return refuse_features(head.required & ~KNOWN, at + 16, err);
     }
     if (load_u32(slot + 12) != 0 || !all_zero(slot + 68, 56)
         || !all_zero(src + MXIO_SLOT_NBYTES, MXIO_SLOT_1_OFFSET - MXIO_SLOT_NBYTES)

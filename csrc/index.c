@@ -22,6 +22,9 @@ void mxio_index_free(mxio_index *index) {
         free(index->dtype_names);
         free(index->stored);
         free(index->table);
+        free(index->chain);
+        free(index->runs);
+        free(index->scattered);
         free(index);
     }
 }
@@ -43,7 +46,7 @@ static void to_host_order(mxio_index *index) {
 }
 
 static mxio_status check_header(mxio_index *index, mxio_err *err) {
-    cursor c = {index->bytes, index->bytes + index->head.index_nbytes};
+    cursor c = {index->bytes, index->bytes + index->nbytes};
     const uint8_t *p = cursor_take(&c, MXIO_HEADER_NBYTES);
     uint64_t where = index->head.index_offset;
     uint64_t at = MXIO_HEADER_NBYTES;
@@ -59,12 +62,26 @@ static mxio_status check_header(mxio_index *index, mxio_err *err) {
     index->n.strings_nbytes = load_u64(p + 40);
     index->n.structure_nbytes = load_u64(p + 48);
     index->n.metadata_nbytes = load_u64(p + 56);
-    if (index->n.n_records != 0 || !all_zero(p + 64, MXIO_HEADER_NBYTES - 64)) {
+    index->is_delta = load_u64(p + 64) != 0;
+    if ((index->n.n_records != 0
+         && !(index->head.required & MXIO_FEATURE_RUNS))
+        || (index->is_delta && !(index->head.required & MXIO_FEATURE_DELTA))
+        || (!index->is_delta && !all_zero(p + 72, 12))
+        || !all_zero(p + 84, MXIO_HEADER_NBYTES - 84)) {
         FAIL(err, MXIO_CORRUPT, where + 64, MXIO_NOWHERE,
              "reserved bytes of the index are not zero");
     }
+    if (index->is_delta) {
+        const uint64_t offset = load_u64(p + 64), nbytes = load_u64(p + 72);
+        if (offset % MXIO_SMALL_ALIGNMENT != 0 || offset < MXIO_HEAD_NBYTES
+            || nbytes < MXIO_HEADER_NBYTES || offset > where
+            || nbytes > where - offset) {
+            FAIL(err, MXIO_CORRUPT, where + 64, MXIO_NOWHERE,
+                 "the parent of the index does not lie before it");
+        }
+    }
     if (!mxio_sections_plan(&index->n, &index->s)
-        || index->s.end != index->head.index_nbytes) {
+        || index->s.end != index->nbytes) {
         FAIL(err, MXIO_CORRUPT, where, MXIO_NOWHERE,
              "the sections of the index do not add up to its length");
     }
@@ -83,7 +100,7 @@ static mxio_status check_header(mxio_index *index, mxio_err *err) {
 
 /* Entry i, given the sums over the entries before it. */
 typedef struct sums {
-    uint64_t first_dim, name_offset, first_chunk, n_dtypes;
+    uint64_t first_dim, name_offset, first_chunk, n_dtypes, run;
     uint64_t end; /* of the extent before                                    */
     int in_order; /* so far the extents tile the file as they come           */
 } sums;
@@ -106,12 +123,29 @@ static int alias_is_sound(const mxio_index *index, uint64_t i) {
                   == 0;
 }
 
+static int may_have_gaps(const mxio_index *index) {
+    return index->foreign
+           || (index->head.required & MXIO_FEATURE_APPENDING) != 0;
+}
+
 static extent extent_of(const mxio_index *index, const mxio_entry *entry) {
     extent e;
     e.offset = entry->offset;
     e.nbytes = entry->stored_nbytes;
-    e.alignment = index->foreign ? 1 : alignment_of(entry->nbytes);
+    e.alignment = index->foreign ? 1
+                  : may_have_gaps(index) ? MXIO_SMALL_ALIGNMENT
+                                         : alignment_of(entry->nbytes);
     return e;
+}
+
+int mxio_index_parent(const mxio_index *index, extent *out, uint32_t *crc) {
+    if (index->is_delta) {
+        out->offset = load_u64(index->bytes + 64);
+        out->nbytes = load_u64(index->bytes + 72);
+        out->alignment = MXIO_SMALL_ALIGNMENT;
+        *crc = load_u32(index->bytes + 80);
+    }
+    return index->is_delta;
 }
 
 static extent extent_of_index(const mxio_index *index) {
@@ -120,11 +154,6 @@ static extent extent_of_index(const mxio_index *index) {
     e.nbytes = index->head.index_nbytes;
     e.alignment = MXIO_SMALL_ALIGNMENT;
     return e;
-}
-
-static int may_have_gaps(const mxio_index *index) {
-    return index->foreign
-           || (index->head.required & MXIO_FEATURE_APPENDING) != 0;
 }
 
 /* Whether an extent is where one may follow that ends at *end: aligned, no
@@ -196,12 +225,22 @@ static mxio_status check_entry(mxio_index *index, uint64_t i, sums *sum,
         return MXIO_OK;
     }
     if (!index->foreign) {
+        const int in_runs = entry.offset == 0;
+        uint64_t n_chunks = mxio_entry_n_chunks(&entry);
+        if (in_runs) {
+            TRY(mxio_runs_check(index, i, &entry, &sum->run, err));
+            n_chunks -= kept_nbytes(index, mxio_scattered_find(index, i))
+                        / entry.chunk_nbytes;
+        }
         if (entry.first_chunk != sum->first_chunk
-            || mxio_entry_n_chunks(&entry)
-                   > index->n.n_chunks - sum->first_chunk) {
+            || n_chunks > index->n.n_chunks - sum->first_chunk) {
             FAIL(err, MXIO_CORRUPT, where + 24, i, "bad chunks");
         }
-        sum->first_chunk += mxio_entry_n_chunks(&entry);
+        sum->first_chunk += n_chunks;
+        if (in_runs) {
+            sum->in_order = 0;
+            return MXIO_OK;
+        }
     }
     if (!add_u64(entry.offset, entry.stored_nbytes, &end)
         || end > index->head.file_nbytes) {
@@ -398,7 +437,7 @@ static uint64_t extents_begin(const mxio_index *index) {
 
 /* Extents that do not tile the file as they come may do so once sorted. */
 static mxio_status sort_extents(mxio_index *index, mxio_err *err) {
-    const size_t n = (size_t)index->n_extents + 1;
+    const size_t n = (size_t)index->n_extents + 1; /* of things present */
     uint64_t k = 0;
     mxio_entry entry;
     if (n > SIZE_MAX / sizeof *index->extents
@@ -408,11 +447,21 @@ static mxio_status sort_extents(mxio_index *index, mxio_err *err) {
     if (!index->foreign) {
         index->extents[k++] = extent_of_index(index);
     }
+    for (uint64_t i = 0; i < index->n_chain; i++) {
+        index->extents[k++] = index->chain[i];
+    }
     for (uint64_t i = 0; i < index->n.n_entries; i++) {
         mxio_index_entry(index, i, &entry);
-        if (entry.nbytes > 0 && entry.alias_of == MXIO_NOWHERE) {
+        if (entry.nbytes > 0 && entry.alias_of == MXIO_NOWHERE
+            && (entry.offset != 0 || index->foreign)) {
             index->extents[k++] = extent_of(index, &entry);
         }
+    }
+    for (uint64_t i = 0; i < index->n.n_records; i++) {
+        index->extents[k].offset = index->runs[i].offset;
+        index->extents[k].nbytes = index->runs[i].nbytes;
+        index->extents[k++].alignment
+            = may_have_gaps(index) ? 1 : alignment_of(index->runs[i].nbytes);
     }
     qsort(index->extents, (size_t)k, sizeof *index->extents, extent_compare);
     return MXIO_OK;
@@ -448,39 +497,49 @@ static mxio_status check_index(mxio_index *index, mxio_err *err) {
     sum.in_order = 1;
     if (!index->foreign) {
         const extent e = extent_of_index(index);
-        sum.in_order = tile(index, &e, &sum.end);
-        index->n_extents = 1;
+        sum.in_order = tile(index, &e, &sum.end) && index->n_chain == 0;
+        index->n_extents = 1 + index->n_chain + index->n.n_records;
     }
     for (uint64_t i = 0; i < index->n.n_entries; i++) {
         TRY(check_entry(index, i, &sum, err));
     }
     if (sum.first_dim != index->n.n_dims
         || sum.first_chunk != index->n.n_chunks
-        || sum.n_dtypes != index->n.n_dtypes) {
+        || sum.run != index->n.n_records || sum.n_dtypes != index->n.n_dtypes) {
         FAIL(err, MXIO_CORRUPT, index->head.index_offset, MXIO_NOWHERE,
-             "the entries do not use all dims, chunks and dtypes");
+             "the entries do not use all dims, chunks, runs and dtypes");
     }
     TRY(check_dtypes(index, sum.name_offset, err));
     TRY(index->foreign ? fill_table(index, err) : check_by_name(index, err));
-    return check_tiling(index, &sum, err);
+    if (index->is_delta) { /* what it changes is judged when it is merged */
+        return MXIO_OK;
+    }
+    TRY(check_tiling(index, &sum, err));
+    return mxio_runs_place(index, err);
 }
 
-mxio_status mxio_index_take(uint8_t *bytes, const mxio_head *head,
-                            mxio_index **out, mxio_err *err) {
-    mxio_index *index;
+/* REQUIRES: the crc of the bytes has been compared, where there is one. */
+static mxio_status judge(uint8_t *bytes, uint64_t nbytes,
+                         const mxio_head *head, const extent *parents,
+                         uint64_t n, mxio_index **out, mxio_err *err) {
+    mxio_index *index = calloc(1, sizeof *index);
     mxio_status status;
-    if (mxio_crc32c(0, bytes, (size_t)head->index_nbytes) != head->index_crc) {
-        mxio_memory_free(bytes);
-        FAIL(err, MXIO_CHECKSUM, head->index_offset, MXIO_NOWHERE,
-             "checksum mismatch in the index");
-    }
-    index = calloc(1, sizeof *index);
-    if (index == NULL) {
+    if (index == NULL
+        || (n > 0
+            && (index->chain = malloc((size_t)n * sizeof *index->chain))
+                   == NULL)) {
+        free(index);
         mxio_memory_free(bytes);
         FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
     }
     index->bytes = bytes;
+    index->nbytes = nbytes;
     index->head = *head;
+    index->n_chain = n;
+    index->is_merged = n > 0;
+    if (n > 0) {
+        memcpy(index->chain, parents, (size_t)n * sizeof *parents);
+    }
     status = check_index(index, err);
     if (status != MXIO_OK) {
         mxio_index_free(index);
@@ -488,6 +547,23 @@ mxio_status mxio_index_take(uint8_t *bytes, const mxio_head *head,
     }
     *out = index;
     return MXIO_OK;
+}
+
+mxio_status mxio_index_take(uint8_t *bytes, const mxio_head *head,
+                            mxio_index **out, mxio_err *err) {
+    if (mxio_crc32c(0, bytes, (size_t)head->index_nbytes) != head->index_crc) {
+        mxio_memory_free(bytes);
+        FAIL(err, MXIO_CHECKSUM, head->index_offset, MXIO_NOWHERE,
+             "checksum mismatch in the index");
+    }
+    return judge(bytes, head->index_nbytes, head, NULL, 0, out, err);
+}
+
+mxio_status mxio_index_take_merged(uint8_t *bytes, uint64_t nbytes,
+                                   const mxio_head *head,
+                                   const extent *parents, uint64_t n,
+                                   mxio_index **out, mxio_err *err) {
+    return judge(bytes, nbytes, head, parents, n, out, err);
 }
 
 mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
@@ -515,10 +591,13 @@ mxio_status mxio_index_check(const uint8_t *src, const mxio_head *head,
              "checksum mismatch in the index");
     }
     index.bytes = (uint8_t *)(uintptr_t)src; /* and nothing writes to it */
+    index.nbytes = head->index_nbytes;
     index.head = *head;
     status = check_index(&index, err);
     free(index.extents);
     free(index.dtype_names);
+    free(index.runs);
+    free(index.scattered);
     return status;
 }
 
@@ -557,7 +636,7 @@ mxio_status mxio_index_adopt(const mxio_content *content, const counts *n,
     }
     index->foreign = 1;
     index->head.file_nbytes = file_nbytes;
-    index->head.index_nbytes = index->s.end;
+    index->head.index_nbytes = index->nbytes = index->s.end;
     if (n_stored > 0) {
         memcpy(index->stored, stored_nbytes,
                n_stored * sizeof *index->stored);

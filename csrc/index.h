@@ -8,12 +8,22 @@
 
 #include "format.h"
 
-typedef struct extent {
-    uint64_t offset, nbytes, alignment;
-} extent;
+typedef struct scattered { /* an entry whose data lies in runs             */
+    uint64_t entry;
+    uint64_t first_run, n_runs;
+    uint64_t offset;       /* where mxio_file_get finds it; 0 in a delta    */
+} scattered;
 
 struct mxio_index {
     mxio_head head;
+    uint64_t nbytes;     /* of bytes: head.index_nbytes unless merged       */
+    int is_merged;       /* of a chain                                      */
+    int is_delta;        /* names a parent, and says what it adds           */
+    extent *chain;       /* the indexes behind the one the head names       */
+    uint64_t n_chain;
+    mxio_run *runs;      /* n.n_records of them, in host order              */
+    scattered *scattered; /* in the order of their entries                  */
+    uint64_t n_scattered;
     counts n;
     sections s;
     uint8_t *bytes;      /* the index; dims and checksums in host order     */
@@ -72,10 +82,31 @@ mxio_status mxio_index_adopt(const mxio_content *content, const counts *n,
 /* Fills in what a scanner does not know. */
 void mxio_foreign_entry(mxio_entry *entry);
 
-/* In file terms, for messages. */
+/* Bytes that an entry of a delta keeps of what its parent has.  one: NULL for an
+ * entry that is not scattered. */
+static inline uint64_t kept_nbytes(const mxio_index *index,
+                                   const scattered *one) {
+    return one != NULL && index->runs[one->first_run].offset == 0
+               ? index->runs[one->first_run].nbytes : 0;
+}
+
+/* In file terms, for messages; what is merged lies nowhere. */
 static inline uint64_t at_section(const mxio_index *index, int section,
                            uint64_t relative) {
-    return index->head.index_offset + index->s.offset[section] + relative;
+    return index->head.index_offset
+           + (index->is_merged ? 0 : index->s.offset[section] + relative);
 }
+
+/* ---- runs.c -------------------------------------------------------------- */
+
+/* Judges the runs of entry i, a stored one with offset 0, of which *run is the
+ * first record, and moves *run behind them. */
+mxio_status mxio_runs_check(mxio_index *index, uint64_t i,
+                            const mxio_entry *entry, uint64_t *run,
+                            mxio_err *err);
+/* NULL: its data lies in one place. */
+const scattered *mxio_scattered_find(const mxio_index *index, uint64_t i);
+/* Gives each entry in runs a place behind every file where it is found. */
+mxio_status mxio_runs_place(mxio_index *index, mxio_err *err);
 
 #endif

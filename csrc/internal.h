@@ -134,6 +134,28 @@ static inline const uint8_t *cursor_take(cursor *c, uint64_t nbytes) {
  * from now on, or given back. */
 mxio_status mxio_index_take(uint8_t *bytes, const mxio_head *head,
                             mxio_index **out, mxio_err *err);
+/* Likewise, of nbytes that were merged of the index that head names and the n
+ * parents behind it. */
+typedef struct extent {
+    uint64_t offset, nbytes, alignment;
+} extent;
+mxio_status mxio_index_take_merged(uint8_t *bytes, uint64_t nbytes,
+                                   const mxio_head *head, const extent *parents,
+                                   uint64_t n, mxio_index **out,
+                                   mxio_err *err);
+/* The extent of the parent that an index names and its crc; 0 if it names none. */
+int mxio_index_parent(const mxio_index *index, extent *out, uint32_t *crc);
+
+/* ---- runs.c -------------------------------------------------------------- */
+
+/* Where the data of a file's entries in runs is found: `at` stands for
+ * `offset`.  Ascending. */
+typedef struct file_run {
+    uint64_t at, offset, nbytes;
+} file_run;
+/* A table of all runs of an index, from malloc; NULL and *n 0 if there is none,
+ * NULL and *n above 0: out of memory. */
+file_run *mxio_runs_table(const mxio_index *index, uint64_t *n);
 
 /* ---- file.c -------------------------------------------------------------- */
 

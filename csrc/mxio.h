@@ -70,6 +70,8 @@ typedef struct mxio_err {
 
 /* Bits of a head's `required` (FORMAT.md 5). */
 #define MXIO_FEATURE_APPENDING 1u
+#define MXIO_FEATURE_DELTA 2u
+#define MXIO_FEATURE_RUNS 4u
 
 enum { MXIO_ORDER_C = 0, MXIO_ORDER_F = 1 };
 
@@ -83,8 +85,11 @@ typedef struct mxio_entry {   /* one named array                             */
     const char *name;         /* UTF-8, not NUL-terminated                   */
     const uint64_t *shape;    /* ndim extents, in the order of the axes      */
     uint64_t nbytes;
-    uint64_t offset;          /* the five up to alias_of: mxio_layout_plan   */
-    uint64_t chunk_nbytes;    /* fills them, except alias_of                 */
+    uint64_t offset;          /* the five up to alias_of: mxio_layout_plan
+                                 fills them, except alias_of.  Of data in
+                                 runs: 0 to encode; once judged, a place
+                                 behind every file, where mxio_read finds it */
+    uint64_t chunk_nbytes;
     uint64_t first_chunk;
     uint64_t alias_of;        /* number of an earlier entry or MXIO_NOWHERE  */
     uint64_t stored_nbytes;   /* out: in the file.  Only in a foreign file
@@ -96,6 +101,12 @@ typedef struct mxio_entry {   /* one named array                             */
     uint8_t order;            /* MXIO_ORDER_C or MXIO_ORDER_F                */
 } mxio_entry;
 
+typedef struct mxio_run {     /* of data that lies in several places         */
+    uint64_t entry;           /* its number                                  */
+    uint64_t offset;          /* 0: as much of what the parent has           */
+    uint64_t nbytes;
+} mxio_run;
+
 typedef struct mxio_content { /* everything an index says                    */
     mxio_entry *entries;
     uint64_t n_entries;
@@ -105,6 +116,11 @@ typedef struct mxio_content { /* everything an index says                    */
     uint64_t structure_nbytes;
     const char *metadata;
     uint64_t metadata_nbytes;
+    const mxio_run *runs;     /* in the order of FORMAT.md 3.5               */
+    uint64_t n_runs;
+    uint64_t parent_offset;   /* of the index that this one adds to; 0: none */
+    uint64_t parent_nbytes;
+    uint32_t parent_crc;
 } mxio_content;
 
 typedef struct mxio_layout {
@@ -122,15 +138,18 @@ typedef struct mxio_head {
     uint64_t index_offset;
     uint64_t index_nbytes;
     uint32_t index_crc;
+    int slot;                 /* which one it was taken from                 */
+    int other_is_damaged;     /* the other one is neither valid nor zero     */
 } mxio_head;
 
-/* Decides where everything goes.  Reads of each entry: name, shape, nbytes,
+/* Decides where everything goes: behind head and index, or, where those are not
+ * wanted, from the offset begin on, if that is not 0.  Reads of each entry: name, shape, nbytes,
  * alias_of, dtype, ndim, order; fills offset, chunk_nbytes and first_chunk.
  * No I/O, no allocation.  MXIO_INVALID with err->item: nbytes contradicts
  * shape and dtype, or an alias its entry.  MXIO_UNSUPPORTED: the file would
  * exceed 2^63 - 1 bytes. */
-mxio_status mxio_layout_plan(mxio_content *content, mxio_layout *out,
-                             mxio_err *err);
+mxio_status mxio_layout_plan(mxio_content *content, uint64_t begin,
+                             mxio_layout *out, mxio_err *err);
 
 /* Writes the index_nbytes bytes of a planned index to dst.  checksums has
  * layout->n_chunks values.  MXIO_INVALID: a name is not as FORMAT.md 3.2 wants
@@ -140,8 +159,15 @@ mxio_status mxio_index_encode(const mxio_content *content,
                               const uint32_t *checksums, uint8_t *dst,
                               mxio_err *err);
 
-/* Writes the MXIO_HEAD_NBYTES bytes of a head area with *head in slot 0. */
+/* The nbytes of the index of this content with so many checksums; 0 if it would
+ * exceed 2^63. */
+uint64_t mxio_index_measure(const mxio_content *content, uint64_t n_chunks);
+
+/* Writes the MXIO_HEAD_NBYTES bytes of a head area with *head in slot 0, and the
+ * MXIO_SLOT_NBYTES bytes of a slot. */
+#define MXIO_SLOT_NBYTES 128u
 void mxio_head_encode(const mxio_head *head, uint8_t *dst);
+void mxio_slot_encode(const mxio_head *head, uint8_t *dst);
 
 /* Judges the MXIO_HEAD_NBYTES bytes of a head area, given the length of the
  * file they come from, and takes the slot that counts. */
@@ -154,7 +180,8 @@ typedef struct mxio_index mxio_index;
 
 /* The one function that decides whether an index is valid; src holds
  * head->index_nbytes bytes and is not kept.  Memory used is at most three
- * times that. */
+ * times that.  One that names a parent is judged by itself; it can only be
+ * merged. */
 mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
                               mxio_index **out, mxio_err *err);
 /* The same verdict, and nothing is made.  REQUIRES: src is 8-byte aligned. */
@@ -162,10 +189,29 @@ mxio_status mxio_index_check(const uint8_t *src, const mxio_head *head,
                              mxio_err *err);
 void mxio_index_free(mxio_index *index); /* NULL allowed */
 
+/* The bytes, from mxio_memory_new, of the index that says what parent and delta
+ * say together (FORMAT.md 3.10); it has parent's parent, or none.  Both have been
+ * judged; the result has yet to be. */
+mxio_status mxio_index_merge(const mxio_index *parent,
+                             const mxio_index *delta, uint8_t **out,
+                             uint64_t *nbytes, mxio_err *err);
+
 const mxio_head *mxio_index_head(const mxio_index *index);
 uint64_t mxio_index_count(const mxio_index *index);
+uint64_t mxio_index_nbytes(const mxio_index *index); /* in memory */
 uint64_t mxio_index_n_aliases(const mxio_index *index);
 uint64_t mxio_index_n_dtypes(const mxio_index *index);
+/* Of the file's indexes, this one included. */
+uint64_t mxio_index_n_chain(const mxio_index *index);
+uint64_t mxio_index_n_extents(const mxio_index *index);
+/* Whether the data of some entry lies in several places. */
+int mxio_index_has_runs(const mxio_index *index);
+
+/* The runs of an entry, in order, or NULL if its data lies in one place. */
+const mxio_run *mxio_index_runs(const mxio_index *index, uint64_t i,
+                                uint64_t *n);
+/* Where in the file a byte lies that mxio_read finds at `offset`. */
+uint64_t mxio_index_place(const mxio_index *index, uint64_t offset);
 
 /* REQUIRES: i < count, or row < n_dtypes. */
 void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out);
@@ -270,6 +316,25 @@ uint64_t mxio_file_base(const mxio_file *file, uint64_t i);
 /* Length of the file when it was opened; of memory: offset + nbytes. */
 uint64_t mxio_file_nbytes(const mxio_file *file);
 
+/* As mxio_file_create, for a writer that holds the file for long: the temporary
+ * file's name is the one that all such writers of path use, and both it and what
+ * is at path are looked at for another living one: MXIO_IO with EAGAIN.  The
+ * file stays locked until it is closed, after mxio_file_commit too, and may then be
+ * written on. */
+mxio_status mxio_file_create_held(const char *path, mxio_file **out,
+                                  mxio_err *err);
+/* Likewise; EEXIST if path exists, now or at mxio_file_commit. */
+mxio_status mxio_file_create_new(const char *path, mxio_file **out,
+                                 mxio_err *err);
+
+/* Opens a file to read and to append to it, and holds it likewise. */
+mxio_status mxio_file_open_held(const char *path, mxio_file **out,
+                                mxio_err *err);
+
+/* Opens a file to write into what another process holds. */
+mxio_status mxio_file_open_shared(const char *path, mxio_file **out,
+                                  mxio_err *err);
+
 /* Sets the length of a created file and asks for its space, so that a full
  * disk is found out early.  MXIO_IO with ENOSPC. */
 mxio_status mxio_file_reserve(mxio_file *file, uint64_t nbytes,
@@ -278,6 +343,10 @@ mxio_status mxio_file_reserve(mxio_file *file, uint64_t nbytes,
 /* Plain transfers, complete or an error.  A file that ends early: CORRUPT. */
 mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes,
                           uint64_t offset, mxio_err *err);
+/* n pieces of nbytes each, one after another in memory, each to its offset. */
+mxio_status mxio_file_put_pieces(mxio_file *file, const void *mem,
+                                 uint64_t nbytes, const uint64_t *offsets,
+                                 uint64_t n, mxio_err *err);
 mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes,
                           uint64_t offset, mxio_err *err);
 
@@ -292,7 +361,19 @@ mxio_status mxio_file_measure(mxio_file *file, mxio_err *err);
  * Whatever it returns, the file only waits for mxio_file_close. */
 mxio_status mxio_file_commit(mxio_file *file, int sync, mxio_err *err);
 
-/* NULL allowed.  A created file that was not committed vanishes. */
+/* Commits what was put behind the end of a held file: makes it durable, writes a
+ * slot of its head, makes that durable; without sync, writes the slot.  MXIO_IO
+ * with ESTALE if path has become another file.  Failure before the slot is written
+ * leaves the state before; after it, either. */
+mxio_status mxio_file_switch(mxio_file *file, const mxio_head *head, int slot,
+                             int sync, mxio_err *err);
+
+/* Cuts a held file off. */
+mxio_status mxio_file_truncate(mxio_file *file, uint64_t nbytes,
+                               mxio_err *err);
+
+/* NULL allowed.  A created file that was not committed vanishes, unless this is
+ * another process than the one that made it. */
 void mxio_file_close(mxio_file *file);
 
 /* The whole file in memory, private and writable: changes stay in this process.
@@ -303,7 +384,8 @@ void *mxio_map_data(const mxio_map *map);
 uint64_t mxio_map_nbytes(const mxio_map *map);
 void mxio_map_free(mxio_map *map); /* NULL allowed */
 
-/* Reads and judges head and index. */
+/* Reads and judges head and index; of a chain of indexes, all.  From now on
+ * mxio_file_get and mxio_read find the data of entries in runs. */
 mxio_status mxio_index_read(mxio_file *file, mxio_index **out, mxio_err *err);
 
 /* ------------------------------------------------------------------------
@@ -423,6 +505,7 @@ enum {
     MXIO_CHECKSUM_ONLY = 2,     /* write: fill the checksums, write nothing  */
     MXIO_NO_VERIFY = 4,         /* read: compare no checksums                */
     MXIO_ZEROS = 8,             /* read: the bytes must be zero; mem is NULL */
+    MXIO_FILL = 32,             /* read: fill the checksums, compare none    */
     MXIO_GAPS = 16              /* read: where segments lie in memory as they
                                    do in the file, fewer than MXIO_GAP_NBYTES
                                    apart, what is between may be written too */

@@ -2,8 +2,8 @@
  *
  * os.h - the system, in the operations mxio needs and their guarantees.
  *
- * One implementation exists, os_posix.c; a port to another system is one more
- * file.  Every function that can fail returns 0 or an errno value, never both
+ * One implementation exists, os_posix.c and os_memory.c; a port to another system is
+ * files like these.  Every function that can fail returns 0 or an errno value, never both
  * and never -1.  Transfers are complete or fail: interrupted calls are resumed,
  * short ones continued, long ones split.
  */
@@ -39,8 +39,22 @@ int mxio_os_stat(const os_place *place, os_owner *out);
 int mxio_os_create(const os_place *place, const os_owner *like,
                    char **temporary, int *fd);
 
+/* Likewise, under the one name that all who hold a file for long use.  EAGAIN: a
+ * living process has that file, or the one at the place, locked. */
+int mxio_os_create_held(const os_place *place, const os_owner *like,
+                        char **temporary, int *fd);
+
 /* A regular file for reading.  EISDIR, EINVAL: as mxio_os_stat. */
 int mxio_os_open(const char *path, int *fd);
+/* Likewise, to read and write. */
+int mxio_os_open_shared(const char *path, int *fd);
+/* The file at a place to read and write, locked.  EAGAIN as above. */
+int mxio_os_open_held(const os_place *place, int *fd);
+/* ESTALE unless the file is the one at the place. */
+int mxio_os_is_at(const os_place *place, int fd);
+int mxio_os_truncate(int fd, uint64_t nbytes);
+/* Which process this is. */
+uint64_t mxio_os_process(void);
 int mxio_os_nbytes(int fd, uint64_t *out);
 void mxio_os_close(int fd);
 
@@ -63,8 +77,10 @@ void mxio_os_start_writeback(int fd, uint64_t offset, uint64_t nbytes);
 int mxio_os_sync(int fd);
 int mxio_os_sync_folder(const os_place *place);
 
-/* Atomic: readers of the name see the old file or the new one. */
-int mxio_os_rename(const os_place *place, const char *temporary);
+/* Atomic: readers of the name see the old file or the new one.  exclusive: EEXIST
+ * if there is an old one. */
+int mxio_os_rename(const os_place *place, const char *temporary,
+                   int exclusive);
 void mxio_os_unlink(const os_place *place, const char *temporary);
 
 /* ---- memory -------------------------------------------------------------- */

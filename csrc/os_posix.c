@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * os_posix.c - os.h on POSIX systems.  The only file that includes system
- * headers.  What every call here must do, nobody above has to think of:
+ * os_posix.c - os.h on POSIX systems: files and threads.  Only this file and
+ * os_memory.c include system headers.  What every call here must do, nobody above has to think of:
  * resume after a signal, continue after a short transfer, split what is longer
  * than one call may be, close on exec, never follow a link it did not mean to.
  */
@@ -22,7 +22,6 @@
 #include <stdio.h> /* POSIX declares renameat here */
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
@@ -139,16 +138,10 @@ static uint32_t host_hash(void) {
     return mxio_crc32c(0, host, strlen(host));
 }
 
-/* .NAME.mxio-HOST-PID-RANDOM.tmp, NAME cut so that it fits; not in the middle
- * of a UTF-8 character, which some file systems refuse. */
-static int temporary_name(const char *name, char *out) {
+/* .NAME.mxio-, NAME cut so that it fits; not in the middle of a UTF-8 character,
+ * which some file systems refuse. */
+static char *put_name(char *p, const char *name) {
     size_t n = strlen(name);
-    uint64_t random = 0;
-    char *p = out;
-    int failed = random_u64(&random);
-    if (failed != 0) {
-        return failed;
-    }
     if (n > NAME_NBYTES_MAX - 64) {
         n = NAME_NBYTES_MAX - 64;
         while (n > 0 && ((uint8_t)name[n] & 0xc0) == 0x80) {
@@ -159,7 +152,27 @@ static int temporary_name(const char *name, char *out) {
     memcpy(p, name, n);
     p += n;
     memcpy(p, ".mxio-", 6);
-    p = put_hex(p + 6, host_hash(), 8);
+    return p + 6;
+}
+
+/* .NAME.mxio-writer-HASH.tmp: the same for all who hold this file. */
+static void held_name(const char *name, char *out) {
+    char *p = put_name(out, name);
+    memcpy(p, "writer-", 7);
+    p = put_hex(p + 7, mxio_crc32c(0, name, strlen(name)), 8);
+    memcpy(p, ".tmp", 5);
+}
+
+/* .NAME.mxio-HOST-PID-RANDOM.tmp */
+static int temporary_name(const char *name, char *out) {
+    uint64_t random = 0;
+    char *p;
+    int failed = random_u64(&random);
+    if (failed != 0) {
+        return failed;
+    }
+    p = put_name(out, name);
+    p = put_hex(p, host_hash(), 8);
     *p++ = '-';
     p = put_hex(p, (uint64_t)getpid(), 8);
     *p++ = '-';
@@ -187,10 +200,31 @@ static int take_on(int fd, const os_owner *like) {
     return 0;
 }
 
+/* What is left to do for a new file under a temporary name, locked if that is
+ * possible. */
+static int finish_create(const os_place *place, const os_owner *like,
+                         const char *name, int made, char **temporary,
+                         int *fd) {
+    int failed = like == NULL ? 0 : take_on(made, like);
+    char *copy = malloc(strlen(name) + 1);
+    if (copy == NULL && failed == 0) {
+        failed = ENOMEM;
+    }
+    if (failed != 0) {
+        (void)unlinkat(place->folder, name, 0);
+        close(made);
+        free(copy);
+        return failed;
+    }
+    memcpy(copy, name, strlen(name) + 1);
+    *temporary = copy;
+    *fd = made;
+    return 0;
+}
+
 int mxio_os_create(const os_place *place, const os_owner *like,
                    char **temporary, int *fd) {
     char name[NAME_NBYTES_MAX + 1];
-    char *copy;
     int failed = EEXIST;
     int made = -1;
     for (int i = 0; i < TEMPORARY_TRIES && failed == EEXIST; i++) {
@@ -208,32 +242,138 @@ int mxio_os_create(const os_place *place, const os_owner *like,
     /* The lock tells a living writer from a dead one; where locks do not work
      * the name has to do. */
     (void)flock(made, LOCK_EX | LOCK_NB);
-    failed = like == NULL ? 0 : take_on(made, like);
-    copy = malloc(strlen(name) + 1);
-    if (copy == NULL && failed == 0) {
-        failed = ENOMEM;
+    return finish_create(place, like, name, made, temporary, fd);
+}
+
+/* ---- holding ------------------------------------------------------------- */
+
+/* EAGAIN if a living process has the file locked.  Where locks do not work there
+ * is nothing to find out. */
+static int lock(int fd) {
+    return flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK
+               ? EAGAIN : 0;
+}
+
+/* ESTALE unless fd is the file of that name. */
+static int is_named(int folder, const char *name, int fd, struct stat *st) {
+    struct stat named;
+    if (fstat(fd, st) != 0) {
+        return errno;
+    }
+    if (fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) != 0) {
+        return errno == ENOENT ? ESTALE : errno;
+    }
+    return st->st_ino == named.st_ino && st->st_dev == named.st_dev ? 0
+                                                                     : ESTALE;
+}
+
+int mxio_os_is_at(const os_place *place, int fd) {
+    struct stat st;
+    return is_named(place->folder, place->name, fd, &st);
+}
+
+/* Whether somebody else holds the file of a name, if there is one. */
+static int look_for_holder(int folder, const char *name) {
+    int failed;
+    int fd = openat(folder, name,
+                    O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        return 0; /* none, or none of our business */
+    }
+    failed = lock(fd);
+    close(fd);
+    return failed;
+}
+
+int mxio_os_create_held(const os_place *place, const os_owner *like,
+                        char **temporary, int *fd) {
+    char name[NAME_NBYTES_MAX + 1];
+    struct stat st;
+    int failed = ESTALE;
+    int made = -1;
+    held_name(place->name, name);
+    /* What a dead writer left is taken over; the name may go to a file that is
+     * being committed between opening and locking. */
+    for (int i = 0; i < TEMPORARY_TRIES && failed == ESTALE; i++) {
+        made = openat(place->folder, name,
+                      O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
+                      0666);
+        if (made < 0) {
+            return errno;
+        }
+        failed = lock(made);
+        if (failed == 0) {
+            failed = is_named(place->folder, name, made, &st);
+        }
+        if (failed != 0) {
+            close(made);
+        }
+    }
+    if (failed != 0) {
+        return failed;
+    }
+    failed = look_for_holder(place->folder, place->name);
+    if (failed == 0 && (!S_ISREG(st.st_mode) || st.st_nlink != 1)) {
+        failed = EEXIST; /* nothing that a writer left */
+        close(made);
+        return failed;
+    }
+    if (failed == 0 && ftruncate(made, 0) != 0) {
+        failed = errno;
     }
     if (failed != 0) {
         (void)unlinkat(place->folder, name, 0);
         close(made);
-        free(copy);
         return failed;
     }
-    memcpy(copy, name, strlen(name) + 1);
-    *temporary = copy;
-    *fd = made;
-    return 0;
+    return finish_create(place, like, name, made, temporary, fd);
+}
+
+int mxio_os_open_held(const os_place *place, int *out) {
+    char name[NAME_NBYTES_MAX + 1];
+    struct stat st;
+    int failed = ESTALE;
+    int fd = -1;
+    held_name(place->name, name);
+    for (int i = 0; i < TEMPORARY_TRIES && failed == ESTALE; i++) {
+        fd = openat(place->folder, place->name,
+                    O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0) {
+            return errno;
+        }
+        failed = lock(fd);
+        if (failed == 0) {
+            failed = is_named(place->folder, place->name, fd, &st);
+        }
+        if (failed == 0) {
+            failed = judge_kind(st.st_mode);
+        }
+        if (failed == 0) {
+            failed = look_for_holder(place->folder, name);
+        }
+        if (failed != 0) {
+            close(fd);
+        }
+    }
+    if (failed == 0) {
+        *out = fd;
+    }
+    return failed;
+}
+
+uint64_t mxio_os_process(void) {
+    return (uint64_t)getpid();
 }
 
 /* ---- reading and writing -------------------------------------------------- */
 
-int mxio_os_open(const char *path, int *out) {
+static int open_file(const char *path, int how, int *out) {
     struct stat st;
     int failed;
     /* Not to wait for the writer of a FIFO; no effect on a regular file. */
     int fd;
     do {
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        fd = open(path, how | O_CLOEXEC | O_NONBLOCK);
     } while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         return errno;
@@ -245,6 +385,14 @@ int mxio_os_open(const char *path, int *out) {
     }
     *out = fd;
     return 0;
+}
+
+int mxio_os_open(const char *path, int *out) {
+    return open_file(path, O_RDONLY, out);
+}
+
+int mxio_os_open_shared(const char *path, int *out) {
+    return open_file(path, O_RDWR, out);
 }
 
 int mxio_os_nbytes(int fd, uint64_t *out) {
@@ -328,14 +476,19 @@ int mxio_os_reserve(int fd, uint64_t nbytes) {
         }
     }
 #endif
-    for (;;) {
-        if (ftruncate(fd, (off_t)nbytes) == 0) {
-            return 0;
-        }
+    return mxio_os_truncate(fd, nbytes);
+}
+
+int mxio_os_truncate(int fd, uint64_t nbytes) {
+    if (!offset_fits(0, nbytes)) {
+        return EFBIG;
+    }
+    while (ftruncate(fd, (off_t)nbytes) != 0) {
         if (errno != EINTR) {
             return errno;
         }
     }
+    return 0;
 }
 
 void mxio_os_start_writeback(int fd, uint64_t offset, uint64_t nbytes) {
@@ -377,126 +530,31 @@ int mxio_os_sync_folder(const os_place *place) {
     return failed;
 }
 
-int mxio_os_rename(const os_place *place, const char *temporary) {
+int mxio_os_rename(const os_place *place, const char *temporary,
+                   int exclusive) {
+    struct stat st;
+    if (exclusive) {
+#if defined(RENAME_NOREPLACE)
+        if (renameat2(place->folder, temporary, place->folder, place->name,
+                      RENAME_NOREPLACE) == 0) {
+            return 0;
+        }
+        if (errno != EINVAL && errno != ENOSYS) {
+            return errno;
+        }
+#endif
+        /* The best there is without: another process may come in between. */
+        if (fstatat(place->folder, place->name, &st, AT_SYMLINK_NOFOLLOW)
+            == 0) {
+            return EEXIST;
+        }
+    }
     return renameat(place->folder, temporary, place->folder, place->name) == 0
                ? 0 : errno;
 }
 
 void mxio_os_unlink(const os_place *place, const char *temporary) {
     (void)unlinkat(place->folder, temporary, 0);
-}
-
-/* ---- memory -------------------------------------------------------------- */
-
-#if !defined(MAP_NORESERVE)
-#define MAP_NORESERVE 0
-#endif
-
-int mxio_os_map(int fd, uint64_t nbytes, void **out) {
-    void *mem;
-    if (nbytes > SIZE_MAX) {
-        return ENOMEM;
-    }
-    mem = mmap(NULL, (size_t)nbytes, PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_NORESERVE, fd, 0);
-    if (mem == MAP_FAILED) {
-        return errno;
-    }
-    *out = mem;
-    return 0;
-}
-
-int mxio_os_map_nothing(uint64_t nbytes, void **out) {
-    void *mem;
-    if (nbytes > SIZE_MAX) {
-        return ENOMEM;
-    }
-    mem = mmap(NULL, (size_t)nbytes, PROT_NONE,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mem == MAP_FAILED) {
-        return errno;
-    }
-    *out = mem;
-    return 0;
-}
-
-int mxio_os_map_at(int fd, uint64_t nbytes, void *at) {
-    void *mem = mmap(at, (size_t)nbytes, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd, 0);
-    return mem == MAP_FAILED ? errno : 0;
-}
-
-void mxio_os_unmap(void *mem, uint64_t nbytes) {
-    (void)munmap(mem, (size_t)nbytes);
-}
-
-void mxio_os_advise_huge(void *mem, uint64_t nbytes) {
-#if defined(MADV_HUGEPAGE)
-    (void)madvise(mem, (size_t)nbytes, MADV_HUGEPAGE);
-#else
-    (void)mem;
-    (void)nbytes;
-#endif
-}
-
-void *mxio_memory_new(uint64_t nbytes) {
-    const uint64_t huge = 2u << 20;
-    void *mem = NULL;
-    if (nbytes > SIZE_MAX - huge) {
-        return NULL;
-    }
-    if (nbytes >= huge) {
-        if (posix_memalign(&mem, (size_t)huge, (size_t)nbytes) != 0) {
-            return NULL;
-        }
-        /* Whole huge pages only: rounding up would take memory beyond. */
-        mxio_os_advise_huge(mem, nbytes - nbytes % huge);
-        return mem;
-    }
-    return posix_memalign(&mem, 64, (size_t)(nbytes == 0 ? 1 : nbytes)) == 0
-               ? mem : NULL;
-}
-
-void mxio_memory_free(void *mem) {
-    free(mem);
-}
-
-uint64_t mxio_page_nbytes(void) {
-    long nbytes = sysconf(_SC_PAGESIZE);
-    return nbytes > 0 ? (uint64_t)nbytes : 65536;
-}
-
-void *mxio_room_new(uint64_t nbytes) {
-    const uint64_t huge = 2u << 20;
-    uint64_t before;
-    void *mem;
-    if (nbytes == 0 || nbytes > SIZE_MAX - huge) {
-        return NULL;
-    }
-    mem = mmap(NULL, (size_t)(nbytes + huge), PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mem == MAP_FAILED) {
-        return NULL;
-    }
-    /* A huge page begins at a multiple of its size. */
-    before = (huge - (uintptr_t)mem % huge) % huge;
-    if (before > 0) {
-        mxio_os_unmap(mem, before);
-    }
-    mem = (char *)mem + before;
-    mxio_os_unmap((char *)mem + nbytes, huge - before);
-    mxio_os_advise_huge(mem, nbytes - nbytes % huge);
-    return mem;
-}
-
-void mxio_room_free(void *mem, uint64_t nbytes) {
-    if (nbytes == 0) {
-        return;
-    }
-    if (munmap(mem, (size_t)nbytes) != 0) {
-        /* Too many mappings: the addresses stay, the memory does not. */
-        (void)madvise(mem, (size_t)nbytes, MADV_DONTNEED);
-    }
 }
 
 /* ---- threads ------------------------------------------------------------- */

@@ -18,6 +18,7 @@ from mxio._index import Entry, Index
 from mxio._lazy import LazyArray
 from mxio._reader import Damage, Reader
 from mxio._sparse import SparseArray
+from mxio._writer import Writer, WriterArray
 from mxio.context import Context, cpu, cpu_pinned, current_context, gpu
 from mxio.errors import (
     ChecksumError,
@@ -42,6 +43,8 @@ __all__ = [
     "Reader",
     "SparseArray",
     "UnsupportedError",
+    "Writer",
+    "WriterArray",
     "__version__",
     "copy",
     "cpu",

@@ -34,6 +34,10 @@ cdef extern from "mxio.h" nogil:
         MXIO_NO_VERIFY
         MXIO_ZEROS
         MXIO_GAPS
+        MXIO_FILL
+        MXIO_FEATURE_APPENDING
+        MXIO_FEATURE_DELTA
+        MXIO_FEATURE_RUNS
 
     ctypedef struct mxio_dtype:
         const char *name
@@ -54,6 +58,11 @@ cdef extern from "mxio.h" nogil:
         uint8_t ndim
         uint8_t order
 
+    ctypedef struct mxio_run:
+        uint64_t entry
+        uint64_t offset
+        uint64_t nbytes
+
     ctypedef struct mxio_content:
         mxio_entry *entries
         uint64_t n_entries
@@ -63,6 +72,11 @@ cdef extern from "mxio.h" nogil:
         uint64_t structure_nbytes
         const char *metadata
         uint64_t metadata_nbytes
+        const mxio_run *runs
+        uint64_t n_runs
+        uint64_t parent_offset
+        uint64_t parent_nbytes
+        uint32_t parent_crc
 
     ctypedef struct mxio_layout:
         uint64_t index_offset
@@ -78,8 +92,12 @@ cdef extern from "mxio.h" nogil:
         uint64_t index_offset
         uint64_t index_nbytes
         uint32_t index_crc
+        int slot
+        int other_is_damaged
 
-    mxio_status mxio_layout_plan(mxio_content *content, mxio_layout *out, mxio_err *err)
+    mxio_status mxio_layout_plan(mxio_content *content, uint64_t begin, mxio_layout *out,
+                                 mxio_err *err)
+    uint64_t mxio_index_measure(const mxio_content *content, uint64_t n_chunks)
     mxio_status mxio_index_encode(const mxio_content *content, const mxio_layout *layout,
                                   const uint32_t *checksums, uint8_t *dst, mxio_err *err)
     void mxio_head_encode(const mxio_head *head, uint8_t *dst)
@@ -90,10 +108,18 @@ cdef extern from "mxio.h" nogil:
     mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head, mxio_index **out,
                                   mxio_err *err)
     void mxio_index_free(mxio_index *index)
+    mxio_status mxio_index_merge(const mxio_index *parent, const mxio_index *delta, uint8_t **out,
+                                 uint64_t *nbytes, mxio_err *err)
     const mxio_head *mxio_index_head(const mxio_index *index)
     uint64_t mxio_index_count(const mxio_index *index)
+    uint64_t mxio_index_nbytes(const mxio_index *index)
     uint64_t mxio_index_n_aliases(const mxio_index *index)
     uint64_t mxio_index_n_dtypes(const mxio_index *index)
+    int mxio_index_has_runs(const mxio_index *index)
+    uint64_t mxio_index_n_chain(const mxio_index *index)
+    uint64_t mxio_index_n_extents(const mxio_index *index)
+    const mxio_run *mxio_index_runs(const mxio_index *index, uint64_t i, uint64_t *n)
+    uint64_t mxio_index_place(const mxio_index *index, uint64_t offset)
     void mxio_index_entry(const mxio_index *index, uint64_t i, mxio_entry *out)
     void mxio_index_dtype(const mxio_index *index, uint64_t row, mxio_dtype *out)
     mxio_status mxio_index_foreign(const mxio_content *content, const uint64_t *stored_nbytes,
@@ -126,6 +152,13 @@ cdef extern from "mxio.h" nogil:
         pass
     mxio_status mxio_file_create(const char *path, mxio_file **out, mxio_err *err)
     mxio_status mxio_file_open(const char *path, mxio_file **out, mxio_err *err)
+    mxio_status mxio_file_create_held(const char *path, mxio_file **out, mxio_err *err)
+    mxio_status mxio_file_create_new(const char *path, mxio_file **out, mxio_err *err)
+    mxio_status mxio_file_open_held(const char *path, mxio_file **out, mxio_err *err)
+    mxio_status mxio_file_open_shared(const char *path, mxio_file **out, mxio_err *err)
+    mxio_status mxio_file_switch(mxio_file *file, const mxio_head *head, int slot, int sync,
+                                 mxio_err *err)
+    mxio_status mxio_file_truncate(mxio_file *file, uint64_t nbytes, mxio_err *err)
     mxio_status mxio_file_memory(void *mem, uint64_t offset, uint64_t nbytes, mxio_file **out,
                                  mxio_err *err)
     mxio_status mxio_file_join(mxio_file **parts, uint64_t n, mxio_file **out, mxio_err *err)
@@ -134,6 +167,8 @@ cdef extern from "mxio.h" nogil:
     mxio_status mxio_file_reserve(mxio_file *file, uint64_t nbytes, mxio_err *err)
     mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes, uint64_t offset,
                               mxio_err *err)
+    mxio_status mxio_file_put_pieces(mxio_file *file, const void *mem, uint64_t nbytes,
+                                     const uint64_t *offsets, uint64_t n, mxio_err *err)
     mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes, uint64_t offset,
                               mxio_err *err)
     mxio_status mxio_file_measure(mxio_file *file, mxio_err *err)

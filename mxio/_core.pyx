@@ -4,8 +4,9 @@
 Nothing is decided here: which names, which dtypes, which defaults is Python's
 business above, where bytes go and whether they are valid is C's below. A
 ``cdef class`` owns each C handle and frees it; ``check`` is the one place where a
-status becomes an exception; each ``with nogil`` block is one C call. Three parts of
-this module, for length, are files of their own: _memory.pxi, _foreign.pxi, _plan.pxi.
+status becomes an exception; each ``with nogil`` block is one C call. Five parts of
+this module, for length, are files of their own: _index.pxi, _memory.pxi, _foreign.pxi, _plan.pxi,
+_append.pxi.
 """
 
 import os
@@ -21,6 +22,8 @@ from libc.string cimport memset
 
 from mxio._c cimport *
 from mxio.errors import ChecksumError, FormatError, UnsupportedError, quote
+
+ctypedef mxio_status (*opener)(const char *, mxio_file **, mxio_err *) noexcept nogil
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *nbytes) except NULL
@@ -64,6 +67,7 @@ cdef object checksum_error(Index index, uint64_t offset, str what, object where)
             if entry.nbytes and entry.offset <= offset < entry.offset + entry.nbytes:
                 name = text(entry.name, entry.name_nbytes)
                 chunk = (offset - entry.offset) // entry.chunk_nbytes
+                offset = mxio_index_place(index._index, offset)
                 return ChecksumError(
                     f"{what} in {quote(name)}, chunk {chunk} at offset {offset} of {where}",
                     offset, name, chunk)
@@ -101,121 +105,7 @@ cdef str text(const char *utf8, uint64_t nbytes):
     return PyUnicode_DecodeUTF8(utf8, <Py_ssize_t>nbytes, NULL)
 
 
-# ---- the index -------------------------------------------------------------------------------
-
-cdef object shape_of(const uint64_t *dims, uint64_t ndim):
-    cdef uint64_t k
-    return tuple([dims[k] for k in range(ndim)])
-
-
-cdef class Index:
-    """A judged index; entries are made when they are asked for."""
-
-    cdef mxio_index *_index
-
-    def __init__(self):
-        raise TypeError("an Index is read from a File")
-
-    def __dealloc__(self):
-        mxio_index_free(self._index)
-
-    def __len__(self):
-        return mxio_index_count(self._index)
-
-    def find(self, str name not None):
-        cdef Py_ssize_t nbytes
-        cdef const char *utf8
-        try:
-            utf8 = PyUnicode_AsUTF8AndSize(name, &nbytes)
-        except UnicodeEncodeError:
-            return -1
-        cdef uint64_t number = mxio_index_find(self._index, utf8, nbytes)
-        return -1 if number == MXIO_NOWHERE else <object>number
-
-    def names(self):
-        cdef mxio_entry entry
-        cdef uint64_t i
-        cdef list out = []
-        for i in range(mxio_index_count(self._index)):
-            mxio_index_entry(self._index, i, &entry)
-            out.append(text(entry.name, entry.name_nbytes))
-        return out
-
-    def entry(self, uint64_t number):
-        cdef mxio_entry entry
-        if number >= mxio_index_count(self._index):
-            raise IndexError(number)
-        mxio_index_entry(self._index, number, &entry)
-        return (
-            text(entry.name, entry.name_nbytes),
-            entry.dtype,
-            shape_of(entry.shape, entry.ndim),
-            "F" if entry.order == MXIO_ORDER_F else "C",
-            entry.nbytes,
-            entry.offset,
-            entry.chunk_nbytes,
-            None if entry.alias_of == MXIO_NOWHERE else entry.alias_of,
-            entry.stored_nbytes,
-        )
-
-    def entries(self, list numbers not None):
-        """Row of the dtype, shape, order, nbytes and number, a second name's being the first's."""
-        cdef mxio_entry entry
-        cdef uint64_t number, count = mxio_index_count(self._index)
-        cdef list out = []
-        for number in numbers:
-            if number >= count:
-                raise IndexError(number)
-            mxio_index_entry(self._index, number, &entry)
-            out.append((entry.dtype, shape_of(entry.shape, entry.ndim),
-                        "F" if entry.order == MXIO_ORDER_F else "C", entry.nbytes,
-                        number if entry.alias_of == MXIO_NOWHERE else entry.alias_of))
-        return out
-
-    def dtypes(self):
-        cdef mxio_dtype dtype
-        cdef uint64_t row
-        cdef list out = []
-        for row in range(mxio_index_n_dtypes(self._index)):
-            mxio_index_dtype(self._index, row, &dtype)
-            out.append((text(dtype.name, dtype.name_nbytes), dtype.item_bits))
-        return out
-
-    @property
-    def structure(self):
-        cdef uint64_t nbytes
-        cdef const char *p = mxio_index_structure(self._index, &nbytes)
-        return p[:nbytes]
-
-    @property
-    def metadata(self):
-        cdef uint64_t nbytes
-        cdef const char *p = mxio_index_metadata(self._index, &nbytes)
-        return p[:nbytes]
-
-    @property
-    def nbytes(self):
-        return mxio_index_head(self._index).index_nbytes
-
-    @property
-    def identity(self):
-        """What a native file's head says of its contents."""
-        cdef const mxio_head *head = mxio_index_head(self._index)
-        return head.file_nbytes, head.generation, head.index_crc
-
-    @property
-    def n_aliases(self):
-        return mxio_index_n_aliases(self._index)
-
-    @property
-    def has_checksums(self):
-        return mxio_index_checksums(self._index) != NULL
-
-    @property
-    def generation(self):
-        return mxio_index_head(self._index).generation
-
-
+include "_index.pxi"
 include "_memory.pxi"
 
 
@@ -264,11 +154,23 @@ cdef class File:
 
     @staticmethod
     def open(bytes path not None, name):
-        return opened(path, name, False)
+        return opened(path, name, mxio_file_open)
 
     @staticmethod
     def create(bytes path not None, name):
-        return opened(path, name, True)
+        return opened(path, name, mxio_file_create)
+
+    @staticmethod
+    def create_held(bytes path not None, name, bint exclusive):
+        return opened(path, name, mxio_file_create_new if exclusive else mxio_file_create_held)
+
+    @staticmethod
+    def open_held(bytes path not None, name):
+        return opened(path, name, mxio_file_open_held)
+
+    @staticmethod
+    def open_shared(bytes path not None, name):
+        return opened(path, name, mxio_file_open_shared)
 
     @staticmethod
     def memory(buffer, name):
@@ -391,6 +293,95 @@ cdef class File:
         try:
             with nogil:
                 status = mxio_file_commit(self._file, sync, &err)
+            check(status, &err, self.name)
+        finally:
+            self._leave()
+
+    def switch(self, uint64_t required, uint64_t generation, uint64_t file_nbytes,
+               tuple index not None, int slot, bint sync):
+        """Commit what was put behind the end of a held file."""
+        cdef mxio_head head
+        cdef mxio_err err
+        cdef mxio_status status
+        pin_head(&head, required, generation, file_nbytes, index)
+        self._enter()
+        try:
+            with nogil:
+                status = mxio_file_switch(self._file, &head, slot, sync, &err)
+            check(status, &err, self.name)
+        finally:
+            self._leave()
+
+    def truncate(self, uint64_t nbytes):
+        """Set the length of a held file."""
+        cdef mxio_err err
+        cdef mxio_status status
+        self._enter()
+        try:
+            with nogil:
+                status = mxio_file_truncate(self._file, nbytes, &err)
+            check(status, &err, self.name)
+        finally:
+            self._leave()
+
+    def write_run(self, cnp.ndarray array not None, uint64_t offset, uint64_t chunk_nbytes,
+                  cnp.ndarray checksums not None, bint sync, unsigned threads):
+        """Write contiguous bytes that begin where a chunk does, and fill in its checksums."""
+        cdef mxio_segment segment
+        cdef mxio_cursor cursor
+        cdef mxio_io_opts opts
+        cdef mxio_err err
+        cdef mxio_status status
+        memset(&segment, 0, sizeof(segment))
+        memset(&cursor, 0, sizeof(cursor))
+        segment.mem = cnp.PyArray_DATA(array)
+        segment.nbytes = cnp.PyArray_NBYTES(array)
+        segment.offset = offset
+        segment.chunk_nbytes = chunk_nbytes
+        segment.checksums = <uint32_t *>cnp.PyArray_DATA(checksums)
+        if not segment.nbytes or not chunk_nbytes or <uint64_t>cnp.PyArray_SIZE(checksums) != (
+                (segment.nbytes - 1) // chunk_nbytes + 1):
+            raise SystemError("as many checksums as chunks")
+        opts.sizeof_opts = sizeof(opts)
+        opts.threads = threads
+        opts.flags = MXIO_SYNC if sync else 0
+        opts.max_nbytes = BATCH_NBYTES
+        self._enter()
+        try:
+            while cursor.segment < 1:
+                with nogil:
+                    status = mxio_write(self._file, &segment, 1, &cursor, &opts, &err)
+                check(status, &err, self.name)
+                PyErr_CheckSignals()
+        finally:
+            self._leave()
+
+    def fill_checksums(self, uint64_t offset, uint64_t nbytes, uint64_t chunk_nbytes,
+                       cnp.ndarray checksums not None, unsigned threads):
+        """Read bytes that begin where a chunk does, for the checksums of their chunks."""
+        cdef mxio_segment segment
+        memset(&segment, 0, sizeof(segment))
+        segment.nbytes = nbytes
+        segment.offset = offset
+        segment.chunk_nbytes = chunk_nbytes
+        segment.checksums = <uint32_t *>cnp.PyArray_DATA(checksums)
+        if not nbytes or not chunk_nbytes or <uint64_t>cnp.PyArray_SIZE(checksums) != (
+                (nbytes - 1) // chunk_nbytes + 1):
+            raise SystemError("as many checksums as chunks")
+        self._read(&segment, 1, MXIO_FILL, threads, None)
+
+    def put_pieces(self, cnp.ndarray array not None, cnp.ndarray offsets not None):
+        """Write contiguous bytes in pieces of one length, each to an offset of its own."""
+        cdef mxio_err err
+        cdef mxio_status status
+        cdef const char *p = <const char *>cnp.PyArray_DATA(array)
+        cdef const uint64_t *places = <const uint64_t *>cnp.PyArray_DATA(offsets)
+        cdef uint64_t n = cnp.PyArray_SIZE(offsets)
+        cdef uint64_t nbytes = cnp.PyArray_NBYTES(array) // n
+        self._enter()
+        try:
+            with nogil:
+                status = mxio_file_put_pieces(self._file, p, nbytes, places, n, &err)
             check(status, &err, self.name)
         finally:
             self._leave()
@@ -548,7 +539,7 @@ cdef class File:
 
     def check_padding(self, Index index not None, uint64_t offset):
         """Look for bytes that are not zero in the padding from an offset on."""
-        cdef uint64_t count = mxio_index_count(index._index)
+        cdef uint64_t count = mxio_index_n_extents(index._index)
         cdef uint64_t n, i, skip = 0
         cdef mxio_segment *segments = <mxio_segment *>malloc((count + 2) * sizeof(mxio_segment))
         if segments == NULL:
@@ -570,16 +561,15 @@ cdef uint64_t done_nbytes(mxio_segment *segments, const mxio_cursor *cursor) noe
     return nbytes
 
 
-cdef File opened(bytes path, object name, bint new):
-    """A file for reading, or a new one for writing."""
+cdef File opened(bytes path, object name, opener open_one):
+    """A file for reading, or for writing."""
     cdef File self = File.__new__(File)
     cdef const char *c_path = path
     cdef mxio_err err
     cdef mxio_status status
     self.name = name
     with nogil:
-        status = (mxio_file_create(c_path, &self._file, &err) if new
-                  else mxio_file_open(c_path, &self._file, &err))
+        status = open_one(c_path, &self._file, &err)
     check(status, &err, name)
     return self
 
@@ -610,6 +600,7 @@ def spans(list arrays not None):
 
 include "_foreign.pxi"
 include "_plan.pxi"
+include "_append.pxi"
 
 
 # ---- checksums -------------------------------------------------------------------------------

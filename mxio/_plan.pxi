@@ -26,14 +26,19 @@ cdef class Plan:
     cdef void *_room
     cdef uint64_t _room_nbytes
     cdef bint _framed
+    cdef bint _is_part
 
     def __init__(self):
         raise TypeError("a Plan is native or framed")
 
     @staticmethod
     def native(list names not None, list arrays not None, list rows not None,
-               list dtypes not None, bytes structure not None, bytes metadata not None, sources):
-        """As docs/FORMAT.md lays it out: head and index in front, checksums in the index."""
+               list dtypes not None, bytes structure not None, bytes metadata not None, sources,
+               uint64_t begin):
+        """As docs/FORMAT.md lays it out: head and index in front, checksums in the index.
+
+        Or, if `begin` is not 0, the data alone, from that offset on.
+        """
         cdef Plan self = Plan.__new__(Plan)
         cdef mxio_err err
         cdef mxio_status status
@@ -41,6 +46,7 @@ cdef class Plan:
         if len(arrays) != <Py_ssize_t>n or len(rows) != <Py_ssize_t>n:
             raise SystemError("names, arrays and rows differ in length")
         self._kept = [dtypes, structure, metadata]
+        self._is_part = begin != 0
         self._allocate(names, arrays, sources, n, len(dtypes))
         self._content.structure = PyBytes_AS_STRING(structure)
         self._content.structure_nbytes = len(structure)
@@ -52,7 +58,7 @@ cdef class Plan:
             status = mxio_arrays_arrange(&self._content, self._lie, &err)
         check(status, &err, "the plan")
         with nogil:
-            status = mxio_layout_plan(&self._content, &self._layout, &err)
+            status = mxio_layout_plan(&self._content, begin, &self._layout, &err)
         check(status, &err, "the plan")
         self._checksums = <uint32_t *>calloc(self._layout.n_chunks + 1, sizeof(uint32_t))
         if self._checksums == NULL:
@@ -336,13 +342,28 @@ cdef class Plan:
         cdef mxio_status status
         file._enter()
         try:
-            with nogil:
-                status = mxio_file_reserve(file._file, self._layout.file_nbytes, &err)
-            check(status, &err, file.name)
+            if not self._is_part:
+                with nogil:
+                    status = mxio_file_reserve(file._file, self._layout.file_nbytes, &err)
+                check(status, &err, file.name)
             self._run(file._file, MXIO_SYNC if sync else 0, threads, file.name, progress)
             self._put_begin(file._file, file.name)
         finally:
             file._leave()
+
+    def placed(self):
+        """Of each array, once written: order, nbytes, offset, chunk_nbytes and checksums."""
+        cdef mxio_entry *entry
+        cdef uint64_t i
+        cdef list out = []
+        for i in range(self._content.n_entries):
+            entry = &self._content.entries[i]
+            out.append(("F" if entry.order == MXIO_ORDER_F else "C", entry.nbytes, entry.offset,
+                        entry.chunk_nbytes,
+                        PyBytes_FromStringAndSize(
+                            <char *>(self._checksums + entry.first_chunk),
+                            <Py_ssize_t>(mxio_entry_n_chunks(entry) * sizeof(uint32_t)))))
+        return out
 
     def to_bytes(self, unsigned threads):
         """The whole file as bytes."""

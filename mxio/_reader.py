@@ -362,7 +362,7 @@ class Reader(Mapping[str, LazyArray]):
                 return
             except ChecksumError as error:
                 chunk, offset = cast(int, error.chunk), cast(int, error.offset)
-                nbytes = min(entry.chunk_nbytes, entry.offset + entry.nbytes - offset)
+                nbytes = min(entry.chunk_nbytes, entry.nbytes - chunk * entry.chunk_nbytes)
                 yield Damage(entry.name, chunk, offset, nbytes, str(error))
                 first = chunk + 1
 
@@ -372,10 +372,13 @@ class Reader(Mapping[str, LazyArray]):
         return read_entries(self._file, self.index, numbers, self._verify, self._threads, progress)
 
     def _map(self, numbers: Sequence[int], verify: bool | None) -> list[np.ndarray[Any, Any]]:
-        if self.index.format != formats.native.NAME:
-            return self._map_foreign(numbers, verify)
+        if self.index.format != formats.native.NAME or self.index.handle.has_runs:
+            return self._map_some(numbers, verify)
+        return self._views(numbers, verify)
+
+    def _views(self, numbers: Sequence[int], verify: bool | None) -> list[np.ndarray[Any, Any]]:
         mapping = self._file.map()
-        if verify:
+        if verify and self.index.handle.has_checksums:
             mapped = _core.File.memory(mapping, self._file.name)
             try:
                 for number in numbers:
@@ -384,9 +387,7 @@ class Reader(Mapping[str, LazyArray]):
                 mapped.close()
         return _core.views(self.index.handle, numbers, self.index.dtypes, mapping)
 
-    def _map_foreign(
-        self, numbers: Sequence[int], verify: bool | None
-    ) -> list[np.ndarray[Any, Any]]:
+    def _map_some(self, numbers: Sequence[int], verify: bool | None) -> list[np.ndarray[Any, Any]]:
         """Map what lies as an array may lie in memory, and copy the rest."""
         index = self.index
         mapped = []
@@ -399,12 +400,12 @@ class Reader(Mapping[str, LazyArray]):
                 and dtype.isnative
                 and entry.offset % dtype.alignment == 0
                 and entry.nbytes
+                and not index.handle.is_scattered(number)
             ):
                 mapped.append(number)
         found = {}
         if mapped:
-            views = _core.views(index.handle, mapped, index.dtypes, self._file.map())
-            found = dict(zip(mapped, views, strict=True))
+            found = dict(zip(mapped, self._views(mapped, verify), strict=True))
         rest = [number for number in numbers if number not in found]
         copies = read_entries(self._file, index, rest, verify is not False, self._threads)
         found.update(zip(rest, copies, strict=True))

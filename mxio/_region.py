@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-__all__ = ["Box", "Points", "Region", "Slice", "blocks", "index_of", "parse"]
+__all__ = ["Box", "Points", "Region", "Slice", "blocks", "index_of", "parse", "pieces"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Item: TypeAlias = "int | slice | EllipsisType | Array | Sequence[Any] | None"
@@ -284,3 +284,27 @@ def blocks(
             n -= n % (chunk_nbytes // row)  # so that no chunk is read twice
         for i in range(0, shape[0], n):
             yield (slice(i, min(i + n, shape[0])),)
+
+
+def pieces(
+    shape: tuple[int, ...],
+    starts: tuple[int, ...],
+    counts: tuple[int, ...],
+    steps: tuple[int, ...],
+    itemsize: int,
+) -> tuple[Array, int]:
+    """Return where the runs of bytes of a region begin in an array, and how long each is."""
+    piece = itemsize
+    axis = len(shape)
+    while axis and (steps[axis - 1] == 1 or counts[axis - 1] == 1):
+        axis -= 1
+        piece *= counts[axis]
+        if counts[axis] != shape[axis]:
+            break
+    strides = [itemsize * math.prod(shape[k + 1 :]) for k in range(len(shape))]
+    base = sum(start * stride for start, stride in zip(starts, strides, strict=True))
+    found = np.array([base], np.int64)
+    for k in range(axis):
+        reach = np.arange(counts[k], dtype=np.int64) * (steps[k] * strides[k])
+        found = (found[:, None] + reach).reshape(-1)
+    return found, piece

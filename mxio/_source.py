@@ -15,7 +15,16 @@ from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 from mxio import _core
 
-__all__ = ["Readable", "Source", "Target", "Writable", "create", "open_source", "writer_of"]
+__all__ = [
+    "Readable",
+    "Source",
+    "Target",
+    "Writable",
+    "create",
+    "open_held",
+    "open_source",
+    "writer_of",
+]
 
 
 @runtime_checkable
@@ -98,11 +107,25 @@ def _has_buffer(data: Any) -> bool:
     return True
 
 
-def create(path: Path) -> _core.File:
+def create(path: Path, how: str = "") -> _core.File:
     """Begin a file that appears under its name when it is committed.
 
-    A symbolic link keeps pointing: what it points to is replaced.
+    A symbolic link keeps pointing: what it points to is replaced. `how`: 'held' for one that
+    stays locked and may be written on, 'new' for one that replaces nothing, too.
     """
+    encoded, name = _followed(path)
+    if how:
+        return _core.File.create_held(encoded, name, how == "new")
+    return _core.File.create(encoded, name)
+
+
+def open_held(path: Path) -> _core.File:
+    """Open a file to append to it, locked until it is closed."""
+    return _core.File.open_held(*_followed(path))
+
+
+def _followed(path: Path) -> tuple[bytes, str]:
+    """Return a path that is no symbolic link, and what the caller calls it."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(
             "a path is a str or os.PathLike, or a binary file object with write, "
@@ -111,7 +134,7 @@ def create(path: Path) -> _core.File:
     encoded, name = _encode(path)
     for _ in range(_MAX_LINKS):
         if not os.path.islink(encoded):
-            return _core.File.create(encoded, name)
+            return encoded, name
         encoded = os.path.join(os.path.dirname(encoded), os.readlink(encoded))
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
 

@@ -250,6 +250,11 @@ def _checked(text: str, path: str) -> str:
     return text
 
 
+def check_name(name: str) -> None:
+    """Raise ValueError for what cannot be a name."""
+    _check_names([name])
+
+
 def _check_names(names: list[str]) -> None:
     text = "".join(names)
     longest = max(map(len, names), default=0)
@@ -293,6 +298,25 @@ def _remedy(value: object) -> str:
         matrix = hasattr(value, "tocsr") and getattr(value, "ndim", 2) == 2
         return "use .tocsr()" if matrix else "use .toarray()"
     return next(remedy for types, remedy in _REMEDIES if isinstance(value, types))
+
+
+def extended(structure: bytes, name: str) -> bytes:
+    """Return the structure with one more array, of that name, at its end."""
+    check_name(name)
+    if structure == b'"dict"':
+        return structure
+    whole = json.loads(structure)
+    node = whole["tree"] if type(whole) is dict else whole
+    if type(node) is not dict or "dict" not in node:
+        kind = node if type(node) is str else next(iter(node)) if type(node) is dict else "value"
+        raise ValueError(
+            f"{quote(name)}: the file holds {_article(kind)} {kind}, which has no room for another "
+            "name; mxio.save it as a dict first"
+        )
+    if any(key == name for key, _ in node["dict"]):
+        raise ValueError(f"{quote(name)} is no array, but another value that the file holds")
+    node["dict"].append([name, "array"])
+    return _dumps(whole)
 
 
 # ---- structure, names, arrays → what was saved -----------------------------------------------

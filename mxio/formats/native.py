@@ -26,8 +26,8 @@ def index(file: _core.File, encoding: str | None) -> Index:
     return Index(handle, metadata, file.name, format=NAME, version="1")
 
 
-def plan(content: Content) -> _core.Plan:
-    """Lay out what is to be saved."""
+def plan(content: Content, begin: int = 0) -> _core.Plan:
+    """Lay out what is to be saved; or only its data, from the offset `begin` on."""
     dtypes = content.dtypes
     row_of = {dtype: row for row, dtype in enumerate(dict.fromkeys(dtypes))}
     table: list[tuple[str, int]] = []
@@ -43,4 +43,5 @@ def plan(content: Content) -> _core.Plan:
         content.structure,
         _tree.encode_metadata(content.metadata),
         content.sources,
+        begin,
     )
