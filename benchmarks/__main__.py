@@ -22,7 +22,19 @@ from tempfile import TemporaryDirectory, gettempdir
 from types import ModuleType
 from typing import Any
 
-from benchmarks import checksum, formats, load, memory, partial, report, restore, save, scale, small
+from benchmarks import (
+    append,
+    checksum,
+    formats,
+    load,
+    memory,
+    partial,
+    report,
+    restore,
+    save,
+    scale,
+    small,
+)
 from benchmarks.files import CannotMeasure
 from benchmarks.goals import judge
 from benchmarks.harness import Run, measure
@@ -39,6 +51,7 @@ QUESTIONS: dict[str, ModuleType] = {
     "load": load,
     "small": small,
     "partial": partial,
+    "append": append,
     "checksum": checksum,
     "memory": memory,
     "scale": scale,

@@ -195,6 +195,16 @@ GOALS = [
             _times_best(f"{what}, against the fastest peer", 1, f"partial/{case}", "peer"),
         )
     ),
+    _times("Append rows of 2 KiB one by one, against h5py", 10, "append/rows", "h5py"),
+    *(
+        _at_most(
+            f"Write 4 GiB piece by piece, {where}, against save",
+            1.1,
+            partial(_against, f"append/{case}", "mxio", "mxio, save()"),
+            "{:.3g}× the time",
+        )
+        for case, where in (("stream_cache", "page cache"), ("stream_disk", "durably"))
+    ),
     _at_most(
         "Memory beside the arrays, save", 16, lambda f: f.median("memory/save") / _MIB, "{:.1f} MiB"
     ),

@@ -10,13 +10,13 @@ safetensors 0.8.0 (also its pread backend, and from bytes), h5py 3.16, NumPy 2.4
 
 from __future__ import annotations
 
-from benchmarks.peers.base import Array, Arrays, Peer
+from benchmarks.peers.base import Array, Arrays, Peer, Pieces
 from benchmarks.peers.mxnet import Mxnet
-from benchmarks.peers.others import H5py, Npy, Npz, Pickle, Safetensors, Zarr
+from benchmarks.peers.others import H5py, H5pyLowLevel, Npy, Npz, Pickle, Safetensors, Zarr
 from benchmarks.peers.ours import Mxio, MxioMapped, MxioParams, MxioSafetensors, MxioUnchecked
 from benchmarks.peers.tensors import SafetensorsTorch, Torch, TorchMapped, Ztensor
 
-__all__ = ["Array", "Arrays", "Peer", "find"]
+__all__ = ["Array", "Arrays", "Peer", "Pieces", "find"]
 
 # In the order of tables; mxio, to which the others are compared, first.
 _PEERS: tuple[type[Peer], ...] = (
@@ -32,6 +32,7 @@ _PEERS: tuple[type[Peer], ...] = (
     Npz,
     Npy,
     H5py,
+    H5pyLowLevel,
     Zarr,
     Pickle,
     Torch,

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmarks.peers.base import Array, Arrays, Peer
+from benchmarks.peers.base import Array, Arrays, Peer, Pieces
 
-__all__ = ["H5py", "Npy", "Npz", "Pickle", "Safetensors", "Zarr"]
+__all__ = ["H5py", "H5pyLowLevel", "Npy", "Npz", "Pickle", "Safetensors", "Zarr"]
 
 _ZARR_CHUNK, _ZARR_PIECE = 256 << 10, 64 << 20
 
@@ -100,6 +100,8 @@ class Npy(Peer):
     how: ClassVar[dict[str, str]] = {
         "rows": "load(mmap_mode='r')[i].copy(), an .npy file",
         "gather": "load(mmap_mode='r')[numbers], an .npy file",
+        "stream": "save() of the whole array",
+        "stream_durable": "save() of the whole array, fsync",
     }
 
     def version(self) -> str:
@@ -108,6 +110,12 @@ class Npy(Peer):
     def save(self, path: Path, arrays: Any) -> None:
         (array,) = arrays.values()
         np.save(path, array)
+
+    def load(self, path: Path) -> Any:
+        return {"": np.load(path)}  # it has no name
+
+    def append(self, path: Path, pieces: Pieces) -> None:
+        np.save(path, pieces.whole)
 
     def rows(self, path: Path, name: str, numbers: Sequence[int]) -> list[Any]:
         # As a plain array: np.memmap's own indexing is slower.
@@ -131,6 +139,7 @@ class H5py(Peer):
         "save_durable": "low-level: contiguous, allocated early, no fill; fsync",
         "load": "low-level: read into numpy.empty",
         "fill": "low-level: read into the arrays",
+        "append": "resize(), then dataset[n:m] = piece; chunks of 64 KiB",
         "one": "low-level: open, read",
         "rows": "low-level: open, select and read row by row; contiguous",
         "gather": "File()[name][sorted numbers], which it needs, put in order; contiguous",
@@ -177,6 +186,21 @@ class H5py(Peer):
             self._h5.h5d.open(file, name.encode()).read(everything, everything, array)
         return arrays
 
+    def _create(self, file: Any, pieces: Pieces, chunk_nbytes: int) -> Any:
+        """An empty dataset that can grow."""
+        shape, dtype = pieces.whole.shape[1:], pieces.whole.dtype
+        n = max(1, chunk_nbytes // pieces.whole[0].nbytes)
+        more = {"maxshape": (None, *shape), "chunks": (n, *shape), "dtype": dtype}
+        return file.create_dataset(pieces.name, (0, *shape), **more)
+
+    def append(self, path: Path, pieces: Pieces) -> None:
+        with self._h5.File(path, "w") as file:
+            dataset, n = self._create(file, pieces, 64 << 10), 0
+            for part in pieces.parts:
+                dataset.resize(n + len(part), 0)
+                dataset[n : n + len(part)] = part
+                n += len(part)
+
     def one(self, path: Path, name: str) -> Any:
         return self._read(self._h5.h5d.open(self._open(path), name.encode()))
 
@@ -201,6 +225,39 @@ class H5py(Peer):
         found = np.empty_like(ascending)
         found[order] = ascending
         return found
+
+
+class H5pyLowLevel(H5py):
+    """As an array grows fastest: by its doubles, cut at the end, in larger chunks.
+
+    Chunks of 64 and 256 KiB were slower for rows, those of 4 and 8 MiB for large pieces.
+    """
+
+    name = "h5py, low-level"
+    how: ClassVar[dict[str, str]] = {
+        "append": "set_extent to the double, select, write; chunks of 1 MiB",
+        "stream": "set_extent to the double, select, write; chunks of 1 MiB",
+        "stream_durable": "set_extent to the double, select, write; chunks of 1 MiB; fsync",
+    }
+
+    def append(self, path: Path, pieces: Pieces) -> None:
+        shape = pieces.whole.shape[1:]
+        begin = (0,) * len(shape)
+        stored = self._h5.h5t.py_create(pieces.whole.dtype, logical=True)
+        create = self._h5.h5s.create_simple
+        memory = {n: create((n, *shape)) for n in set(map(len, pieces.parts))}
+        with self._h5.File(path, "w") as file:
+            dataset = self._create(file, pieces, 1 << 20).id
+            n = room = 0
+            for part in pieces.parts:
+                if n + len(part) > room:
+                    room = max(2 * room, n + len(part))
+                    dataset.set_extent((room, *shape))
+                    everything = dataset.get_space()
+                everything.select_hyperslab((n, *begin), part.shape)
+                dataset.write(memory[len(part)], everything, part, stored)
+                n += len(part)
+            dataset.set_extent((n, *shape))
 
 
 class Zarr(Peer):

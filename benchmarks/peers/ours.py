@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import mxio
-from benchmarks.peers.base import Arrays, Peer
+from benchmarks.peers.base import Arrays, Peer, Pieces
 
 __all__ = ["Mxio", "MxioMapped", "MxioParams", "MxioSafetensors", "MxioUnchecked"]
 
@@ -22,6 +22,9 @@ class Mxio(Peer):
         "save_durable": "save(), the default",
         "load": "load(), the default",
         "fill": "open(), f.read(out=arrays)",
+        "append": "Writer(sync=False), append(), close()",
+        "stream": "Writer(sync=False), append(), close()",
+        "stream_durable": "Writer(), append(), close()",
         "one": "load(path, [name])",
         "opened": "open(), then f[name][...]",
         "names": "open(), list(f)",
@@ -45,6 +48,12 @@ class Mxio(Peer):
         with mxio.open(path) as file:
             return file.read(out=arrays)
 
+    def append(self, path: Path, pieces: Pieces) -> None:
+        _append(path, pieces, sync=False)
+
+    def append_durably(self, path: Path, pieces: Pieces) -> None:
+        _append(path, pieces, sync=True)
+
     def one(self, path: Path, name: str) -> Any:
         return mxio.load(path, [name])[name]
 
@@ -64,6 +73,13 @@ class Mxio(Peer):
     def gather(self, path: Path, name: str, numbers: Sequence[int]) -> Any:
         with mxio.open(path) as file:
             return file[name][numbers]
+
+
+def _append(path: Path, pieces: Pieces, sync: bool) -> None:
+    name = pieces.name
+    with mxio.Writer(path, sync=sync) as writer:
+        for part in pieces.parts:
+            writer.append(name, part)
 
 
 class MxioUnchecked(Mxio):
