@@ -3,8 +3,10 @@
 
 100,000 rows of 2 KiB are appended one by one, as a log is kept. An array of 4 GiB is written
 in pieces of 8 MiB, as what is made bit by bit is saved, beside those who have and save it
-whole. (Both are less with --quick.) Nothing is synced but where it says durable. zarr is not
-asked: its append takes 3 ms a row, five minutes in all where h5py takes twenty seconds.
+whole. A file to which 10,000 rows were appended, each with a commit, is opened, and one of its
+rows read, beside the same file compacted. (All are fewer and less with --quick.) Nothing is
+synced but where it says durable. zarr is not asked: its append takes 3 ms a row, five minutes in
+all where h5py takes twenty seconds.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from typing import Any, ClassVar
 
 import mxio
 from benchmarks import limits
-from benchmarks.compare import kind_of, same_array, sizer
+from benchmarks.compare import kind_of, same_array, sizer, to_read
 from benchmarks.files import remover, sync
 from benchmarks.harness import Case, Contender, Run
-from benchmarks.peers import Array, Peer, Pieces
+from benchmarks.peers import Array, Arrays, Peer, Pieces
 from benchmarks.peers.ours import Mxio
-from benchmarks.workloads import Matrix, mib
+from benchmarks.workloads import Matrix, mib, per_call, shuffled
 
 __all__ = ["cases"]
 
@@ -33,6 +35,7 @@ _MOST_ROUNDS, _MOST_DURABLE_ROUNDS = 5, 3
 def cases(run: Run) -> Iterator[Case]:
     yield from _rows(run)
     yield from _streams(run)
+    yield from _commits(run)
 
 
 def _made(run: Run, n_rows: int) -> Array:
@@ -130,3 +133,78 @@ def _contender(peer: Peer, ability: str, room: Path, pieces: Pieces, durable: bo
         prepare=remover(room),
         file_nbytes=sizer(path),
     )
+
+
+# ---- what has grown --------------------------------------------------------------------------
+
+
+class _Committed(Mxio):
+    """As it was left by a writer that committed each row."""
+
+    kind = "committed"
+    how: ClassVar[dict[str, str]] = {
+        "open": "open(), close(); a commit for each row",
+        "row": "open(), f[name][i]; a commit for each row",
+    }
+
+    def save(self, path: Path, arrays: Arrays) -> None:
+        ((name, array),) = arrays.items()
+        with mxio.Writer(path, sync=False) as writer:
+            for part in Pieces.of(name, array, 1).parts:
+                writer.append(name, part)
+                writer.commit()
+
+
+class _Compacted(_Committed):
+    name = "mxio, compacted"
+    kind = "compacted"
+    how: ClassVar[dict[str, str]] = {
+        "open": "open(), close(); then compact()",
+        "row": "open(), f[name][i]; then compact()",
+    }
+
+    def save(self, path: Path, arrays: Arrays) -> None:
+        super().save(path, arrays)
+        mxio.compact(path, sync=False)
+
+
+def _commits(run: Run) -> Iterator[Case]:
+    array = _made(run, run.size.n_commits)
+    order = shuffled(len(array))
+    both = Run(run.size, run.folder, [_Committed(), _Compacted()])
+
+    def pick(call: int) -> list[int]:
+        return per_call(order, call, 1)
+
+    def call_open(peer: Peer, path: Path, call: int) -> Path:
+        mxio.open(path).close()
+        return path
+
+    def check_open(peer: Peer, path: Path, call: int) -> None:
+        same_array(peer.load(path)[_NAME], array)
+
+    def call_row(peer: Peer, path: Path, call: int) -> list[Array]:
+        return peer.rows(path, _NAME, pick(call))
+
+    def check_row(peer: Peer, rows: list[Array], call: int) -> None:
+        same_array(rows[0], array[pick(call)[0]])
+
+    of = f"a file of {len(array):,} commits, warm"
+    with run.room() as room:
+        for ability, title, call, check in (
+            ("open", f"Open {of}", call_open, check_open),
+            ("row", f"Read 1 row of {of}", call_row, check_row),
+        ):
+            yield to_read(
+                both,
+                room,
+                ability,
+                title,
+                "ms",
+                {_NAME: array},
+                ability,
+                call=call,
+                check=check,
+                nbytes=array[0].nbytes,
+                calls=5,
+            )

@@ -206,6 +206,12 @@ GOALS = [
         for case, where in (("stream_cache", "page cache"), ("stream_disk", "durably"))
     ),
     _at_most(
+        "Open a file of 10,000 commits, against the same compacted",
+        2,
+        partial(_against, "append/open", "mxio", "mxio, compacted"),
+        "{:.3g}× the time",
+    ),
+    _at_most(
         "Memory beside the arrays, save", 16, lambda f: f.median("memory/save") / _MIB, "{:.1f} MiB"
     ),
     _at_most(
