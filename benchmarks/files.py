@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +15,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CannotMeasure", "cool", "evict", "from_libc", "remover", "sync", "warm"]
+__all__ = [
+    "CannotMeasure",
+    "cool",
+    "evict",
+    "files_of",
+    "from_libc",
+    "nbytes_on_disk",
+    "remover",
+    "sync",
+    "warm",
+]
 
 
 _TRIES, _PAUSE = 20, 0.02
@@ -30,6 +41,17 @@ def from_libc(name: str) -> Any:
         return getattr(ctypes.CDLL(None, use_errno=True), name, None)
     except OSError:
         return None
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a store that is a folder; of a file itself alone."""
+    if not path.is_dir():
+        return [path]
+    return sorted(found for found in path.rglob("*") if found.is_file())
+
+
+def nbytes_on_disk(path: Path) -> int:
+    return sum(file.stat().st_size for file in files_of(path))
 
 
 def sync(path: Path) -> None:
@@ -51,7 +73,7 @@ def remover(room: Path) -> Callable[[], None]:
 
     def remove() -> None:
         for path in room.iterdir():
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         sync(room)
 
     return remove

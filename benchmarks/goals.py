@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 __all__ = ["GOALS", "Figures", "Goal", "judge"]
@@ -100,6 +101,16 @@ def _at_most(what: str, aim: float, of: Callable[[Figures], float], say: str) ->
     return Goal(what, aim, False, of, say)
 
 
+def _at_most_times(what: str, aim: float, where: str, kind: str) -> Goal:
+    """At most so many times the time of the best of a kind."""
+    return _at_most(what, aim, lambda f: f.median(where) / f.best(where, kind), "{:.3g}×")
+
+
+def _against(where: str, name: str, other: str, figures: Figures) -> float:
+    """How many times the time of another."""
+    return figures.median(where, name) / figures.median(where, other)
+
+
 def _growth(what: str, aim: float, case: str, series: str) -> Goal:
     """How much more an array costs, at worst, than where there are fewest of them."""
 
@@ -136,6 +147,12 @@ GOALS = [
         "{:.2g} ms",
     ),
     _times("Map a model, against safetensors with torch", 5, "load/lazy", _LAZY, "mxio, mapped"),
+    _at_most(
+        "Fill the arrays of a model, against load",
+        1.1,
+        partial(_against, "load/fill", "mxio", "mxio, load()"),
+        "{:.3g}× the time",
+    ),
     _times_best("Load a model, cold, against the best peer", 1.0, "load/cold", "peer"),
     _times_best("Load a model, cold, against the best plain read", 0.9, "load/cold", "limit"),
     _times("Save small arrays, against safetensors", 6, "small/save_cache", _NUMPY),
@@ -165,17 +182,34 @@ GOALS = [
     ),
     _growth("Saving: an array among most, against among fewest", 4, "save", "Save"),
     _growth("Loading: an array among most, against among fewest", 4, "load", "Load"),
-    _at_most(
-        "A row of a huge array, warm, against one pread",
-        2,
-        lambda f: f.median("partial/huge") / f.best("partial/huge", "limit"),
-        "{:.3g}×",
+    *(
+        goal
+        for case, what, reads in (
+            ("huge", "A row of a huge array, warm", "one pread"),
+            ("huge_cold", "A row of a huge array, cold", "one pread"),
+            ("huge_many", "1,000 rows of it, one by one", "preads"),
+            ("huge_gather", "1,000 rows of it, in one call", "preads"),
+        )
+        for goal in (
+            _at_most_times(f"{what}, against {reads}", 2, f"partial/{case}", "limit"),
+            _times_best(f"{what}, against the fastest peer", 1, f"partial/{case}", "peer"),
+        )
+    ),
+    _times("Append rows of 2 KiB one by one, against h5py", 10, "append/rows", "h5py"),
+    *(
+        _at_most(
+            f"Write 4 GiB piece by piece, {where}, against save",
+            1.1,
+            partial(_against, f"append/{case}", "mxio", "mxio, save()"),
+            "{:.3g}× the time",
+        )
+        for case, where in (("stream_cache", "page cache"), ("stream_disk", "durably"))
     ),
     _at_most(
-        "A row of a huge array, cold, against one pread",
+        "Open a file of 10,000 commits, against the same compacted",
         2,
-        lambda f: f.median("partial/huge_cold") / f.best("partial/huge_cold", "limit"),
-        "{:.3g}×",
+        partial(_against, "append/open", "mxio", "mxio, compacted"),
+        "{:.3g}× the time",
     ),
     _at_most(
         "Memory beside the arrays, save", 16, lambda f: f.median("memory/save") / _MIB, "{:.1f} MiB"

@@ -65,6 +65,7 @@ class Unit:
 UNITS = {
     "GB/s": Unit(True, True, lambda value, nbytes, n: nbytes / value / 1e9),
     "ms": Unit(False, True, lambda value, nbytes, n: value * 1e3),
+    "µs a row": Unit(False, True, lambda value, nbytes, n: value * 1e6 / n),
     "µs an array": Unit(False, True, lambda value, nbytes, n: value * 1e6 / n),
     "MiB": Unit(False, False, lambda value, nbytes, n: value / 2**20),
     "%": Unit(True, False, lambda value, nbytes, n: value * 100),
@@ -101,7 +102,7 @@ class Case:
     unit: str
     nbytes: int  # moved by one call
     memory: int  # touched before each
-    n_arrays: int
+    n_arrays: int  # or rows
     state: str  # of the files, in words
     contenders: list[Contender]
     calls: int = 1  # in a row, as one measurement

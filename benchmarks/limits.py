@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from benchmarks.files import evict, from_libc, remover, sync
 from benchmarks.harness import Contender
 from benchmarks.peers import Array, Arrays
 
-__all__ = ["chunks", "copies", "readers", "writers"]
+__all__ = ["copies", "pieces", "readers", "rows", "writers"]
 
 _PIECE = 4 << 20
 _LARGE = 64 << 20
@@ -80,14 +80,14 @@ def writers(room: Path, arrays: Arrays, *, durable: bool) -> list[Contender]:
     """Plain writes of the bytes of these arrays to a new file."""
     path = room / "limit"
     flat, nbytes = _all_bytes(arrays)
-    pieces = _gathered(arrays)
+    groups = _gathered(arrays.values())
 
     def check(result: Any, call: int) -> None:
         if path.read_bytes() != memoryview(flat)[:nbytes]:
             raise AssertionError("other bytes were written")
 
     def buffered(behind: bool) -> Callable[[int], None]:
-        return lambda call: _write(path, pieces, nbytes, durable, behind)
+        return lambda call: _write(path, groups, nbytes, durable, behind)
 
     def direct(n_threads: int) -> Callable[[int], None]:
         return lambda call: _write_direct(path, flat, nbytes, n_threads)
@@ -107,11 +107,42 @@ def writers(room: Path, arrays: Arrays, *, durable: bool) -> list[Contender]:
     ]
 
 
-def _gathered(arrays: Arrays) -> list[list[memoryview]]:
+def pieces(room: Path, parts: Sequence[Array], *, durable: bool) -> list[Contender]:
+    """Plain writes of pieces to a new file: of 4 MiB, and of each by itself if it is small."""
+    path = room / "limit"
+    nbytes = sum(part.nbytes for part in parts)
+
+    def check(result: Any, call: int) -> None:
+        with open(path, "rb") as file:
+            if not all(file.read(part.nbytes) == part.tobytes() for part in parts) or file.read(1):
+                raise AssertionError("other bytes were written")
+
+    def way(name: str, how: str, groups: list[list[memoryview]], behind: bool = False) -> Contender:
+        return _limit(
+            name,
+            f"fallocate, {how}, fdatasync" if durable else f"fallocate, {how}",
+            lambda call: _write(path, groups, nbytes, durable, behind),
+            check=check,
+            prepare=remover(room),
+            file_nbytes=sizer(path),
+        )
+
+    together = _gathered(parts)
+    ways = [way("write", "a write for 4 MiB, or 512 pieces", together)]
+    if len(together) < len(parts):
+        each = [piece for part in parts for piece in _gathered([part])]
+        ways.append(way("a write each", "a write for each piece", each))
+    if durable and from_libc("sync_file_range") is not None:
+        how = "a write for 4 MiB, sync_file_range(WRITE) behind it"
+        ways.append(way("write-behind", how, together, True))
+    return ways
+
+
+def _gathered(arrays: Iterable[Array]) -> list[list[memoryview]]:
     """The bytes of arrays, small ones together, as one system call takes them."""
     groups: list[list[memoryview]] = []
     nbytes = _PIECE
-    for array in arrays.values():
+    for array in arrays:
         view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         for start in range(0, len(view), _PIECE):
             piece = view[start : start + _PIECE]
@@ -175,13 +206,16 @@ def _finish(fd: int, path: Path, durable: bool) -> None:
 # ---- reading ---------------------------------------------------------------------------------
 
 
-def readers(room: Path, arrays: Arrays, *, cold: bool) -> list[Contender]:
-    """Plain reads of the bytes of these arrays into new memory."""
+def readers(room: Path, arrays: Arrays, *, cold: bool, existing: bool = False) -> list[Contender]:
+    """Plain reads of the bytes of these arrays into new memory, or some that exists."""
     path = room / "limit"
     flat, nbytes = _all_bytes(arrays)
     if not path.exists():
-        _write(path, _gathered(arrays), nbytes, True, False)
+        _write(path, _gathered(arrays.values()), nbytes, True, False)
         evict(path)
+    into = _memory(nbytes) if existing else None
+    if into is not None:
+        np.frombuffer(into, np.uint8).fill(0)
 
     def check(result: mmap.mmap, call: int) -> None:
         if memoryview(result)[:nbytes] != memoryview(flat)[:nbytes]:
@@ -191,8 +225,8 @@ def readers(room: Path, arrays: Arrays, *, cold: bool) -> list[Contender]:
         what = f"{'O_DIRECT' if flags else 'preadv'}, {piece >> 20} MiB pieces"
         return _limit(
             f"{name} ×{n}",
-            f"{what}, {n} thread(s), huge pages",
-            lambda call: _read(path, nbytes, n, flags, piece),
+            f"{what}, {n} thread(s), huge pages" + (", which exist" if existing else ""),
+            lambda call: _read(path, nbytes, n, flags, piece, into),
             check=check,
             prepare=ready_to_read(path, cold),
             file_nbytes=sizer(path),
@@ -206,9 +240,11 @@ def readers(room: Path, arrays: Arrays, *, cold: bool) -> list[Contender]:
     return ways
 
 
-def _read(path: Path, nbytes: int, n_threads: int, flags: int, piece: int) -> mmap.mmap:
+def _read(
+    path: Path, nbytes: int, n_threads: int, flags: int, piece: int, into: mmap.mmap | None
+) -> mmap.mmap:
     fd = os.open(path, os.O_RDONLY | flags)
-    memory = _memory(nbytes)
+    memory = _memory(nbytes) if into is None else into
     view = memoryview(memory)
 
     def read(start: int, stop: int) -> None:
@@ -241,18 +277,28 @@ def copies(arrays: Arrays) -> list[Contender]:
     return [_limit("memcpy", "one memory copy into huge pages, no file", copy, check=check)]
 
 
-def chunks(path: Path, pick: Callable[[int], int], *, cold: bool) -> list[Contender]:
-    """One chunk of a file read at the offset that `pick` gives for a call."""
+def rows(
+    path: Path,
+    start: int,
+    row_nbytes: int,
+    dtype: str,
+    pick: Callable[[int], Sequence[int]],
+    check: Callable[[Sequence[Array], int], None],
+    *,
+    cold: bool,
+) -> list[Contender]:
+    """The chunks of a matrix from `start` on that hold rows of a call, one by one."""
 
-    def read(call: int) -> bytes:
+    def read(call: int) -> list[Array]:
         fd = os.open(path, os.O_RDONLY)
-        found = os.pread(fd, _CHUNK, pick(call))
+        chunk = np.empty(_CHUNK, np.uint8)
+        found: list[Array] = []
+        for i in pick(call):
+            at = i * row_nbytes
+            os.preadv(fd, [chunk.data], start + at // _CHUNK * _CHUNK)
+            found.append(chunk[at % _CHUNK : at % _CHUNK + row_nbytes].view(dtype).copy())
         os.close(fd)
         return found
 
-    def check(result: bytes, call: int) -> None:
-        if len(result) != min(_CHUNK, path.stat().st_size):
-            raise AssertionError("less was read")
-
-    how = "open, pread of 64 KiB, close"
-    return [_limit("pread", how, read, check=check, prepare=ready_to_read(path, cold))]
+    how = "open, preadv of 64 KiB and a copy of the row for each, close"
+    return [_limit("preads", how, read, check=check, prepare=ready_to_read(path, cold))]

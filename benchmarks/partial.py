@@ -3,87 +3,110 @@
 
 One row, and 1,000 random rows one by one, as an embedding is looked up: open the file,
 read the rows as arrays of their own, close the file. Other rows each time, the same
-for everyone. Pickle, which reads all or nothing, is not asked. Then one row of a matrix of
-4 GiB (less with --quick), in the page cache or not; the limit is one read of 64 KiB, the
-chunk of which mxio compares the checksum.
+for everyone. Pickle, which reads all or nothing, is not asked. Then a matrix of 4 GiB with
+rows of 2 KiB (less with --quick): one row, in the page cache or not, and 1,000 one by one or
+in one call, as one array. The limits are reads of 64 KiB, the chunks that hold the rows and
+of which mxio compares the checksums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import mxio
 from benchmarks import limits
 from benchmarks.compare import same_array, to_read
 from benchmarks.harness import Case, Run
-from benchmarks.peers import Array, Arrays, Peer
-from benchmarks.workloads import matrix, mib, nbytes_of, per_call, shuffled
+from benchmarks.peers import Arrays, Peer
+from benchmarks.workloads import Matrix, mib, per_call, shuffled
 
 __all__ = ["cases"]
 
 # Few peers read the largest matrix: each has a file of its own on the disk.
-_HUGE = ("mxio", "mxio, verify=False", "mxio, mapped", "safetensors")
+_HUGE = (
+    "mxio",
+    "mxio, verify=False",
+    "mxio, mapped",
+    "safetensors",
+    "h5py",
+    "zarr",
+    "NumPy",
+)
+_NAME = "matrix"
 
 
 def cases(run: Run) -> Iterator[Case]:
-    for n_rows, huge in (run.size.n_rows, False), (run.size.n_huge_rows, True):
-        arrays = matrix(run.size, n_rows)
-        of = f"of {mib(nbytes_of(arrays))}"
-        with run.room() as room:
-            case = partial(_case, run, room, arrays)
-            if huge:
-                for cold in (False, True):
-                    title = f"Read 1 row {of}, {'cold' if cold else 'warm'}"
-                    yield case("huge_cold" if cold else "huge", title, 1, 5, cold, _HUGE)
-            else:
-                n = run.size.n_picks
-                yield case("one", f"Read 1 row {of}, warm", 1, 5)
-                yield case("many", f"Read {n:,} random rows {of}, warm", n, 1)
+    n = run.size.n_picks
+    matrix = Matrix(run.size, run.size.n_rows, 1024)
+    of = f"of {mib(matrix.nbytes)}"
+    with run.room() as room:
+        case = partial(_case, run, room, matrix)
+        yield case("one", f"Read 1 row {of}, warm", 1, calls=5)
+        yield case("many", f"Read {n:,} random rows {of}, warm", n)
+    matrix = Matrix(run.size, run.size.n_huge_rows, 512)
+    of = f"of {mib(matrix.nbytes)}"
+    with run.room() as room:
+        case = partial(_case, run, room, matrix, only=_HUGE)
+        yield case("huge", f"Read 1 row {of}, warm", 1, calls=5)
+        yield case("huge_many", f"Read {n:,} random rows {of} one by one, warm", n)
+        title = f"Read {n:,} random rows {of} in one call, warm"
+        yield case("huge_gather", title, n, ability="gather")
+        # Last: the files are read once for all that are warm.
+        yield case("huge_cold", f"Read 1 row {of}, cold", 1, cold=True)
 
 
 def _case(
     run: Run,
     room: Path,
-    arrays: Arrays,
+    matrix: Matrix,
     case_name: str,
     title: str,
     n: int,
-    calls: int,
+    *,
+    ability: str = "rows",
+    calls: int = 1,
     cold: bool = False,
     only: Sequence[str] | None = None,
 ) -> Case:
-    ((name, array),) = arrays.items()
-    order = shuffled(len(array))
+    order = shuffled(matrix.n_rows)
+
+    def made() -> Arrays:
+        return {_NAME: matrix.whole()}
 
     def pick(number: int) -> Sequence[int]:
         return per_call(order, number, n)
 
-    def call(peer: Peer, path: Path, number: int) -> list[Array]:
-        return peer.rows(path, name, pick(number))
+    def call(peer: Peer, path: Path, number: int) -> Any:
+        return getattr(peer, ability)(path, _NAME, pick(number))
 
-    def check(peer: Peer, result: Sequence[Any], number: int) -> None:
-        for row, i in zip(result, pick(number), strict=True):
-            same_array(row, array[i])
+    def compare(rows: Sequence[Any], number: int) -> None:
+        for row, i in zip(rows, pick(number), strict=True):
+            same_array(row, matrix.row(i))
 
-    # Where a row lies, give or take the head of the file.
-    at = room / "arrays.mxio", lambda number: pick(number)[0] * array[0].nbytes >> 16 << 16
-    return to_read(
+    case = to_read(
         run,
         room,
         case_name,
         title,
         "ms",
-        arrays,
-        "rows",
+        made,
+        ability,
         call=call,
-        check=check,
-        nbytes=n * array[0].nbytes,
+        check=lambda peer, result, number: compare(result, number),
+        nbytes=n * matrix.row_nbytes,
         n_arrays=1,
-        memory=n * array[0].nbytes,
+        memory=n * matrix.row_nbytes,
         cold=cold,
         calls=calls,
         only=only,
-        limits=limits.chunks(*at, cold=cold) if n == 1 else (),
     )
+    # Now that the file is there.
+    path = room / "arrays.mxio"
+    with mxio.open(path) as file:
+        start = file.index[_NAME].offset
+    by_hand = limits.rows(path, start, matrix.row_nbytes, "f4", pick, compare, cold=cold)
+    return replace(case, contenders=case.contenders + by_hand)

@@ -18,9 +18,9 @@ from benchmarks.peers import Array, Arrays
 __all__ = [
     "OTHERS",
     "SIZES",
+    "Matrix",
     "Size",
     "llm",
-    "matrix",
     "mib",
     "named",
     "nbytes_of",
@@ -42,11 +42,14 @@ class Size:
     n_small: int
     n_rows: int  # of the matrix
     n_picks: int  # of its rows
-    n_huge_rows: int  # of the matrix of which one row is read
+    n_huge_rows: int  # of the matrix of which few read some rows
     other_nbytes: int  # of each of the other workloads
     counts: tuple[int, ...]  # of arrays, for the question of scale
     spin_nbytes: int  # saved while another thread spins
     pause: float  # seconds in which it spins alone
+    n_appended: int  # rows, one by one
+    n_commits: int  # of a row each
+    stream_nbytes: int  # of the array that is written piece by piece
     # Why the goals say nothing, if they do not.
     note: str = ""
 
@@ -59,15 +62,17 @@ SIZES = {
     for size in (
         Size(
             *("full", 11, 1024, 32_000, 8, 20_000, 131_072, 1_000),
-            *(1_048_576, 256 * _MIB, _SCALE, _GIB, 0.2),
+            *(2_097_152, 256 * _MIB, _SCALE, _GIB, 0.2),
+            *(100_000, 10_000, 4 * _GIB),
         ),
         Size(
-            *("quick", 3, 512, 8_000, 1, 1_000, 8_192, 200, 32_768, 8 * _MIB),
-            *(_SCALE[:2], 32 * _MIB, 0.05, "smaller than the goals speak of"),
+            *("quick", 3, 512, 8_000, 1, 1_000, 8_192, 200, 65_536, 8 * _MIB),
+            *(_SCALE[:2], 32 * _MIB, 0.05, 2_000, 300, 64 * _MIB),
+            *("smaller than the goals speak of",),
         ),
         Size(
-            *("toy", 2, 16, 100, 2, 30, 64, 10, 256, 64 * _KIB),
-            *((10, 100), _MIB, 0.02, "toys, not sizes"),
+            *("toy", 2, 16, 100, 2, 30, 64, 10, 4_096, 64 * _KIB),
+            *((10, 100), _MIB, 0.02, 50, 20, 256 * _KIB, "toys, not sizes"),
         ),
     )
 }
@@ -102,16 +107,29 @@ def named(arrays: Iterable[Array]) -> Arrays:
     }
 
 
-def matrix(size: Size, n_rows: int) -> Arrays:
-    """One matrix with rows of 4 KiB, no two the same."""
-    rng = np.random.default_rng(3)
-    columns = 1024 if size.width >= 512 else size.width
-    piece = rng.random((min(n_rows, 16_384), columns), np.float32)
-    made = np.empty((n_rows, columns), np.float32)
-    for start in range(0, n_rows, len(piece)):
-        made[start : start + len(piece)] = piece[: n_rows - start]
-    made[:, 0] = np.arange(n_rows)
-    return {"matrix": made}
+class Matrix:
+    """One matrix of which no two rows are the same; any row is known without the whole."""
+
+    def __init__(self, size: Size, n_rows: int, columns: int) -> None:
+        rng = np.random.default_rng(3)
+        columns = columns if size.width >= 512 else size.width
+        self._piece = rng.random((min(n_rows, 16_384), columns), np.float32)
+        self.n_rows = n_rows
+        self.row_nbytes = self._piece[0].nbytes
+        self.nbytes = n_rows * self.row_nbytes
+
+    def row(self, i: int) -> Array:
+        found: Array = self._piece[i % len(self._piece)].copy()
+        found[0] = i
+        return found
+
+    def whole(self) -> Array:
+        piece, n = self._piece, self.n_rows
+        made = np.empty((n, piece.shape[1]), np.float32)
+        for start in range(0, n, len(piece)):
+            made[start : start + len(piece)] = piece[: n - start]
+        made[:, 0] = np.arange(n)
+        return made
 
 
 # ---- the others ------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from benchmarks.peers.mxnet_process import digest
 
-__all__ = ["Array", "Arrays", "Peer", "touch_pages"]
+__all__ = ["Array", "Arrays", "Peer", "Pieces", "touch_pages"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Arrays: TypeAlias = "dict[str, Array]"
@@ -24,6 +25,20 @@ def touch_pages(arrays: Arrays) -> None:
     """Read one byte of every page."""
     for array in arrays.values():
         array.reshape(-1).view(np.uint8)[::_PAGE].max(initial=0)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """An array, and what it is put together of along its first axis."""
+
+    name: str
+    whole: Array
+    parts: list[Array]
+
+    @classmethod
+    def of(cls, name: str, whole: Array, n: int) -> Pieces:
+        """Cut an array into pieces of n."""
+        return cls(name, whole, [whole[i : i + n] for i in range(0, len(whole), n)])
 
 
 class Peer:
@@ -42,9 +57,10 @@ class Peer:
         `numpy.ascontiguousarray` first, on the clock.
     how : dict of str to str
         What it can do, and by which calls and settings: save, save_durable, load, lazy
-        (make arrays of the mapped file), map (that, and touch every page), one (an array
-        by name), names (list them), rows (of a matrix, by number), load_params,
-        load_safetensors, open_safetensors.
+        (make arrays of the mapped file), map (that, and touch every page), fill (arrays that
+        exist), one (an array by name), names (list them), rows (of a matrix, by number, one
+        by one), gather (all in one call), append (many small pieces), stream,
+        stream_durable (large ones), load_params, load_safetensors, open_safetensors.
     """
 
     name: ClassVar[str]
@@ -82,6 +98,17 @@ class Peer:
         touch_pages(self.give_back(arrays))
         return arrays
 
+    def fill(self, path: Path, arrays: Arrays) -> Any:
+        """Load everything into arrays that exist, and return them."""
+        raise NotImplementedError
+
+    def append(self, path: Path, pieces: Pieces) -> None:
+        """Make a file with an array that grows piece by piece, and close it."""
+        raise NotImplementedError
+
+    # The same, durable when it returns; where there is none, the caller syncs.
+    append_durably: Callable[[Path, Pieces], None] | None = None
+
     def one(self, path: Path, name: str) -> Any:
         """Open the file, load one array, close the file."""
         raise NotImplementedError
@@ -92,6 +119,10 @@ class Peer:
 
     def rows(self, path: Path, name: str, numbers: Sequence[int]) -> list[Any]:
         """Open the file, load rows of a matrix one by one, close the file."""
+        raise NotImplementedError
+
+    def gather(self, path: Path, name: str, numbers: Sequence[int]) -> Any:
+        """Open the file, load rows of a matrix as one array, close the file."""
         raise NotImplementedError
 
     def names(self, path: Path) -> list[str]:
