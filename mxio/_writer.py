@@ -478,25 +478,26 @@ class Writer:
         while self._n_writing:
             self._idle.wait()
         metadata = _tree.encode_metadata(self.metadata)
+        growing = [one for one in self._arrays.values() if isinstance(one, Growing)]
+        for one in growing:  # first, so that the last rows lie behind the others if they can
+            if one.is_changed:
+                one.finish(is_last)
         self._write_pending()
         changed: dict[str, Growing | Placed] = {}
-        for name, one in self._arrays.items():
-            if isinstance(one, Placed) or (isinstance(one, Growing) and one.is_changed):
-                changed[name] = one
+        for name, array in self._arrays.items():
+            if isinstance(array, Placed) or (isinstance(array, Growing) and array.is_changed):
+                changed[name] = array
         is_same = not changed and self._said == (self._structure, metadata)
         to = self._generations
         if is_same and to.is_committed and not (is_last and to.is_worth_folding()):
             return
-        for one in changed.values():
-            if isinstance(one, Growing):
-                one.finish(is_last)
         to.commit(self._encode(changed, metadata), is_last)
         self._said = self._structure, metadata
         self._now = None
-        for name, one in changed.items():
+        for name, array in changed.items():
             self._committed.add(name)
-            if isinstance(one, Growing):
-                one.committed()
+            if isinstance(array, Growing):
+                array.committed()
             else:
                 del self._arrays[name]
 

@@ -40,7 +40,10 @@ LEVELS: list[list[str]] = [
         # A member of an npz is an npy.
         *("formats._zip", "formats.npy", "formats.npz", "formats"),
     ],
-    ["_region", "_gather", "_lazy", "_stream", "_fill", "_reader", "_file", "_copy"],
+    [
+        *("_region", "_gather", "_lazy", "_stream", "_fill", "_reader", "_file", "_copy"),
+        *("_shared", "_generations", "_growing", "_writer"),
+    ],
     ["_pieces", "_structure", "_stats", "_diff"],
     [
         *("nd.ndarray", "nd.random", "nd.sparse"),
