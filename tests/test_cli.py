@@ -247,6 +247,7 @@ COMMANDS = {
     "verify": ["x.mxio"],
     "diff": ["x.mxio", "x.mxio"],
     "convert": ["x.mxio", "y.mxio"],
+    "compact": ["x.mxio"],
     "stats": ["x.mxio"],
     "tutorial": [],
 }

@@ -333,3 +333,26 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Place:
     mxio.save(place.work / "other.mxio", {"x": x + 1, "F": x[::4]}, sync=False)
     mxio.save(place.work / "large.npz", arrays, format="npz", compress=True, sync=False)
     return place
+
+
+def test_compact_gives_space_back_and_leaves_alone_what_is_no_mxio_file(run: Run) -> None:
+    with mxio.Writer("log.mxio") as w:
+        for i in range(3):
+            w["x"] = np.full(50_000, i)
+            w.commit()
+    assert "generation 3" in re.sub(" +", " ", run("info", "log.mxio").out)
+    before = Path("log.mxio").stat().st_size
+    done = run("compact", "log.mxio", "--json")
+    after = Path("log.mxio").stat().st_size
+    assert done.json == {"file": "log.mxio", "nbytes_before": before, "nbytes": after}
+    assert after < before / 2
+    assert holds("log.mxio", {"x": np.full(50_000, 2)})
+    mxio.save("a.npz", {"x": np.ones(2)}, format="npz")
+    assert run("compact", "a.npz") == (
+        2,
+        "",
+        "mxio: a.npz is no mxio file: only those are appended to\n",
+    )
+    with mxio.Writer("log.mxio", "a"):
+        status, _, err = run("compact", "log.mxio")
+    assert (status, "another writer has it open" in err) == (2, True)

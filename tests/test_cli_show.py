@@ -173,6 +173,7 @@ def test_info_as_json(run: Run) -> None:
         "file": "x.mxio",
         "format": "mxio",
         "version": "1",
+        "generation": 1,
         "producer": None,
         "structure": "dict of 5 arrays",
         "n_arrays": 5,

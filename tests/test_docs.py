@@ -78,6 +78,19 @@ def test_the_lines_of_the_page_on_formats_run(
     assert sorted(mxio.load("net.safetensors")) == ["dense0_bias", "dense0_weight"]
 
 
+def test_the_lines_of_the_page_on_large_files_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    text = "".join(blocks(ROOT / "docs/LARGE.md", "python"))
+    exec(compile(text, "docs/LARGE.md", "exec"), names)
+    run = mxio.load("run.mxio")
+    assert run["loss"].shape == (1005,)
+    assert run["grid"][249:251, 0].tolist() == [0, 1.5]
+    np.testing.assert_array_equal(names["some"], names["words"][[5, 99, 12_000]])  # type: ignore[index,arg-type]
+
+
 def test_the_lines_of_the_page_on_networks_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

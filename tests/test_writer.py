@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+import reference
 
 import mxio
-from tests import reference
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Model: TypeAlias = "dict[str, Array]"

@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         made.set_defaults(run=run)
         made.add_argument("--json", action="store_true", help="print one JSON document")
-        if name != "tutorial":
+        if name not in ("compact", "tutorial"):
             made.add_argument(
                 "--encoding", help="of the names in MXNet's files, where they are not UTF-8"
             )
@@ -162,6 +162,14 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--dtype", metavar="DTYPE", help="convert floating-point arrays to it: float16, bfloat16, …"
     )
+
+    compact = command(
+        "compact",
+        "convert:compact",
+        "write an mxio file anew, without the space that appending to it has given up",
+        "All is checked on the way. FILE is replaced as a whole or not at all.",
+    )
+    compact.add_argument("file", metavar="FILE")
 
     stats = command(
         "stats",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``mxio convert``: the arrays of a file in another format, read back and compared."""
+"""``mxio convert``, ``mxio compact``: the arrays of a file in another one, or in a shorter one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mxio.cli.terminal import (
 )
 from mxio.errors import quote
 
-__all__ = ["convert"]
+__all__ = ["compact", "convert"]
 
 
 def convert(args: argparse.Namespace) -> int:
@@ -118,6 +118,19 @@ def convert(args: argparse.Namespace) -> int:
             "uint16, uint32, uint64",
             file=sys.stderr,
         )
+    return 0
+
+
+def compact(args: argparse.Namespace) -> int:
+    """Carry out ``mxio compact``."""
+    before = os.stat(args.file).st_size
+    with Bar(printable(f"compact {args.file}")) as progress:
+        mxio.compact(args.file, progress=progress)
+    after = os.stat(args.file).st_size
+    if args.json:
+        print_json({"file": args.file, "nbytes_before": before, "nbytes": after})
+    else:
+        print(f"{printable(args.file)}: {size_of(after)}, before {size_of(before)}")
     return 0
 
 

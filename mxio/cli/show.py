@@ -132,6 +132,7 @@ def info(args: argparse.Namespace) -> int:
         entries = [index.entry(number) for number in range(len(index))]
         structure = structure_of(index)
         format, version, metadata = index.format, index.version, reader.metadata
+        generation = index.handle.generation
     file_nbytes = _size_of(args.file)
     nbytes = sum(entry.nbytes for entry in entries if entry.alias_of is None)
     stored = sum(entry.stored_nbytes for entry in entries if entry.alias_of is None)
@@ -144,6 +145,7 @@ def info(args: argparse.Namespace) -> int:
         "file": args.file,
         "format": format,
         "version": version,
+        "generation": generation,
         "producer": producer,
         "structure": structure.words,
         "n_arrays": len(entries),
@@ -160,6 +162,7 @@ def info(args: argparse.Namespace) -> int:
         return 0
     lines = [
         ("format", f"{format} {version}".rstrip()),
+        ("generation", f"{generation:,}" if generation > 1 else ""),
         ("producer", producer or ""),
         ("structure", structure.words),
         ("dtypes", ", ".join(f"{printable(name)} ({n:,})" for name, n in dtypes.most_common())),
