@@ -52,6 +52,15 @@ def seeds(folder: Path) -> list[str]:
     mxio.save(folder / "dict.safetensors", arrays, format="safetensors", metadata={"k": "\n"})
     mxio.save(folder / "dict.params", arrays, format="mxnet")
     mxio.save(folder / "list.params", list(arrays.values()), format="mxnet", version=3)
+    # Generations: data in runs, a chain of indexes.
+    mxio.save(folder / "chain.mxio", {**arrays, **{f"{i}": np.full(1, i) for i in range(40)}})
+    w = mxio.Writer(folder / "chain.mxio", "a", sync=False)
+    for i in range(6):
+        w.append("a", np.ones(3))
+        w[f"new {i % 4}"] = np.arange(i)
+        w.commit()
+    assert mxio.open(folder / "chain.mxio").index.handle.n_chain > 1
+    w.discard()  # close would fold the chain
     golden = sorted((ROOT / "tests/golden").rglob("*.params"))
     return [*map(str, sorted(folder.iterdir())), *map(str, golden)]
 
