@@ -16,6 +16,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyB
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_INCREF, PyObject
+from libc.errno cimport EAGAIN
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
@@ -82,7 +83,9 @@ cdef int check(mxio_status status, mxio_err *err, object where, Index index=None
     cdef str what = err.what.decode("ascii")
     if status == MXIO_IO:
         reason = os.strerror(err.sys_errno)
-        if what != "cannot open it":
+        if err.sys_errno == EAGAIN:  # by us: a lock that is taken
+            reason = what
+        elif what != "cannot open it":
             reason = f"{what}: {reason}"
         raise OSError(err.sys_errno, reason, where)
     if status == MXIO_NOMEM:

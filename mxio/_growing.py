@@ -550,7 +550,9 @@ class Growing:
     def place_region(self, box: Box, value: Any) -> list[tuple[Array, Array]]:
         """Return what to write: contiguous bytes, and where each of equal pieces of them goes."""
         self.settle()
-        flat, starts, piece = region_bytes(self.shape, self.order, self.dtype, box, value)
+        flat, starts, piece = region_bytes(
+            self.name, self.shape, self.order, self.dtype, box, value
+        )
         if not len(flat):
             return []
         chunk = self.chunk_nbytes

@@ -56,7 +56,7 @@ class SharedArray:
         box = parse(region, self.shape, self.name)
         if not isinstance(box, Box):
             raise IndexError(f"a region of {quote(self.name)} is made of integers and slices")
-        flat, starts, _ = region_bytes(self.shape, "C", self.dtype, box, value)
+        flat, starts, _ = region_bytes(self.name, self.shape, "C", self.dtype, box, value)
         gone = f"the writer of {self._where} has committed or closed it"
         try:
             file = _core.File.open_shared(self._path, self._where)
@@ -72,11 +72,14 @@ class SharedArray:
 
 
 def region_bytes(
-    shape: tuple[int, ...], order: str, dtype: np.dtype[Any], box: Box, value: Any
+    name: str, shape: tuple[int, ...], order: str, dtype: np.dtype[Any], box: Box, value: Any
 ) -> tuple[Array, Array, int]:
     """Return the bytes of a region, and where in the data each of equal pieces begins."""
     block: Array = np.empty(box.shape, dtype)
-    block[...] = value
+    try:
+        block[...] = value
+    except ValueError as error:
+        raise ValueError(f"{quote(name)}, a region of shape {box.shape}: {error}") from None
     turn = slice(None, None, -1 if order == "F" else 1)
     stored = block[box.undo]
     flat = np.ascontiguousarray(stored.T if order == "F" else stored).reshape(-1).view(np.uint8)

@@ -320,7 +320,10 @@ class Writer:
                     f"there is an array {quote(name)} already: w[name][region] = … writes into it, "
                     "w[name] = … replaces it"
                 )
-            shape = tuple(np.broadcast_shapes(shape))
+            try:
+                shape = tuple(np.broadcast_shapes(shape))
+            except ValueError:
+                raise ValueError(f"{quote(name)} cannot have the shape {shape}") from None
             memory = np.dtype(dtype).newbyteorder("=")
             try:
                 dtype_name = _dtype.name_of(memory)
@@ -682,7 +685,12 @@ def _open(path: Path, mode: str) -> tuple[_core.File, bool]:
             return open_held(path), False
         except FileNotFoundError:
             mode = "x"
-    return create(path, "new" if mode == "x" else "held"), True
+    try:
+        return create(path, "new" if mode == "x" else "held"), True
+    except FileExistsError as error:
+        raise FileExistsError(
+            error.errno, "it exists: mode='w' replaces it, mode='a' appends to it", error.filename
+        ) from None
 
 
 def _check_name(name: str) -> None:
