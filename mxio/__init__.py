@@ -17,8 +17,9 @@ from mxio._file import dumps, load, loads, open, save, verify
 from mxio._index import Entry, Index
 from mxio._lazy import LazyArray
 from mxio._reader import Damage, Reader
+from mxio._shared import WriterArray
 from mxio._sparse import SparseArray
-from mxio._writer import Writer, WriterArray
+from mxio._writer import Writer
 from mxio.context import Context, cpu, cpu_pinned, current_context, gpu
 from mxio.errors import (
     ChecksumError,

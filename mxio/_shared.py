@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An array of another process's Writer: regions of it can be written from here."""
+"""An array of a Writer, whose regions are written: from its own process, and from others."""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -11,11 +11,77 @@ from mxio import _core
 from mxio._region import Box, Region, parse, pieces
 from mxio.errors import quote
 
-__all__ = ["HEAD_NBYTES", "SharedArray", "region_bytes"]
+__all__ = ["HEAD_NBYTES", "SharedArray", "WriterArray", "region_bytes"]
 
 HEAD_NBYTES = 4096
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
+
+
+class Regions(Protocol):
+    """What an array needs of its writer."""
+
+    def _describe(self, name: str, /) -> tuple[tuple[int, ...], np.dtype[Any]]: ...
+
+    def _write_region(self, name: str, region: Region, value: Any, /) -> None: ...
+
+    def _share(self, name: str, /) -> SharedArray: ...
+
+
+class WriterArray:
+    """An array of a `Writer`: ``x[region] = block`` writes into it.
+
+    Regions are of integers and slices; a block is broadcast and converted as NumPy does. From
+    several threads at once, and with ``dask.array.store``. Pickled, it writes from another
+    process, as long as the array is one of `Writer.create` that has not been committed.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+    dtype : numpy.dtype
+    ndim, size, nbytes : int
+    """
+
+    def __init__(self, writer: Regions, name: str) -> None:
+        self._writer = writer
+        self.name = name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._writer._describe(self.name)[0]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._writer._describe(self.name)[1]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an array without dimensions")
+        return self.shape[0]
+
+    def __setitem__(self, region: Region, value: Any) -> None:
+        self._writer._write_region(self.name, region, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        shared = self._writer._share(self.name)
+        return SharedArray, tuple(getattr(shared, field) for field in SharedArray.__slots__)
+
+    def __repr__(self) -> str:
+        shape, dtype = self._writer._describe(self.name)
+        return f"<mxio.WriterArray {self.name!r} {dtype} {shape}>"
 
 
 class SharedArray:

@@ -23,12 +23,12 @@ from mxio._index import Index
 from mxio._lazy import LazyArray
 from mxio._reader import thread_count
 from mxio._region import Box, Region, parse
-from mxio._shared import HEAD_NBYTES, SharedArray
+from mxio._shared import HEAD_NBYTES, SharedArray, WriterArray
 from mxio._source import Path, create, followed, open_held
 from mxio._stream import Cast
 from mxio.errors import EntryError, UnsupportedError, described, quote
 
-__all__ = ["Writer", "WriterArray"]
+__all__ = ["Writer"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
@@ -620,62 +620,6 @@ class Writer:
                 f"the writer of {self._file.name} failed in a commit: discard it, and open the "
                 "file again to see which one it holds"
             )
-
-
-class WriterArray:
-    """An array of a `Writer`: ``x[region] = block`` writes into it.
-
-    Regions are of integers and slices; a block is broadcast and converted as NumPy does. From
-    several threads at once, and with ``dask.array.store``. Pickled, it writes from another
-    process, as long as the array is one of `Writer.create` that has not been committed.
-
-    Attributes
-    ----------
-    name : str
-    shape : tuple of int
-    dtype : numpy.dtype
-    ndim, size, nbytes : int
-    """
-
-    def __init__(self, writer: Writer, name: str) -> None:
-        self._writer = writer
-        self.name = name
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._writer._describe(self.name)[0]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._writer._describe(self.name)[1]
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of an array without dimensions")
-        return self.shape[0]
-
-    def __setitem__(self, region: Region, value: Any) -> None:
-        self._writer._write_region(self.name, region, value)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        shared = self._writer._share(self.name)
-        return SharedArray, tuple(getattr(shared, field) for field in SharedArray.__slots__)
-
-    def __repr__(self) -> str:
-        shape, dtype = self._writer._describe(self.name)
-        return f"<mxio.WriterArray {self.name!r} {dtype} {shape}>"
 
 
 def _open(path: Path, mode: str) -> tuple[_core.File, bool]:
