@@ -575,8 +575,9 @@ void mxio_map_free(mxio_map *map) {
 
 /* The bytes of an index, of which the first of the file's have been read. */
 static mxio_status read_index(mxio_file *file, const mxio_head *head,
-                              const uint8_t *begin, uint64_t first,
-                              mxio_index **out, mxio_err *err) {
+                              int is_parent, const uint8_t *begin,
+                              uint64_t first, mxio_index **out,
+                              mxio_err *err) {
     uint64_t have = 0;
     mxio_status status;
     /* It lies inside the file, so as much is present. */
@@ -594,7 +595,7 @@ static mxio_status read_index(mxio_file *file, const mxio_head *head,
         mxio_memory_free(bytes);
         return status;
     }
-    return mxio_index_take(bytes, head, out, err);
+    return mxio_index_take(bytes, head, is_parent, out, err);
 }
 
 /* Folds a chain into one index, from the newest on, which *index is. */
@@ -615,7 +616,7 @@ static mxio_status fold_chain(mxio_file *file, const mxio_head *head,
             FAIL(err, MXIO_CORRUPT, at.index_offset, MXIO_NOWHERE,
                  "more than 64 indexes follow one another");
         }
-        TRY(read_index(file, &at, begin, first, &parent, err));
+        TRY(read_index(file, &at, 1, begin, first, &parent, err));
         status = mxio_index_merge(parent, *index, &bytes, &nbytes, err);
         mxio_index_free(parent);
         if (status == MXIO_OK) {
@@ -652,7 +653,7 @@ mxio_status mxio_index_read(mxio_file *file, mxio_index **out,
         status = mxio_head_decode(begin, file->nbytes, &head, err);
     }
     if (status == MXIO_OK) {
-        status = read_index(file, &head, begin, first, &index, err);
+        status = read_index(file, &head, 0, begin, first, &index, err);
     }
     if (status == MXIO_OK) {
         status = fold_chain(file, &head, begin, first, &index, err);

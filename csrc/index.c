@@ -511,7 +511,7 @@ static mxio_status check_index(mxio_index *index, mxio_err *err) {
     }
     TRY(check_dtypes(index, sum.name_offset, err));
     TRY(index->foreign ? fill_table(index, err) : check_by_name(index, err));
-    if (index->is_delta) { /* what it changes is judged when it is merged */
+    if (index->is_delta || index->is_parent) { /* judged when it is merged */
         return MXIO_OK;
     }
     TRY(check_tiling(index, &sum, err));
@@ -520,8 +520,9 @@ static mxio_status check_index(mxio_index *index, mxio_err *err) {
 
 /* REQUIRES: the crc of the bytes has been compared, where there is one. */
 static mxio_status judge(uint8_t *bytes, uint64_t nbytes,
-                         const mxio_head *head, const extent *parents,
-                         uint64_t n, mxio_index **out, mxio_err *err) {
+                         const mxio_head *head, int is_parent,
+                         const extent *parents, uint64_t n, mxio_index **out,
+                         mxio_err *err) {
     mxio_index *index = calloc(1, sizeof *index);
     mxio_status status;
     if (index == NULL
@@ -537,6 +538,7 @@ static mxio_status judge(uint8_t *bytes, uint64_t nbytes,
     index->head = *head;
     index->n_chain = n;
     index->is_merged = n > 0;
+    index->is_parent = is_parent;
     if (n > 0) {
         memcpy(index->chain, parents, (size_t)n * sizeof *parents);
     }
@@ -550,20 +552,21 @@ static mxio_status judge(uint8_t *bytes, uint64_t nbytes,
 }
 
 mxio_status mxio_index_take(uint8_t *bytes, const mxio_head *head,
-                            mxio_index **out, mxio_err *err) {
+                            int is_parent, mxio_index **out, mxio_err *err) {
     if (mxio_crc32c(0, bytes, (size_t)head->index_nbytes) != head->index_crc) {
         mxio_memory_free(bytes);
         FAIL(err, MXIO_CHECKSUM, head->index_offset, MXIO_NOWHERE,
              "checksum mismatch in the index");
     }
-    return judge(bytes, head->index_nbytes, head, NULL, 0, out, err);
+    return judge(bytes, head->index_nbytes, head, is_parent, NULL, 0, out,
+                 err);
 }
 
 mxio_status mxio_index_take_merged(uint8_t *bytes, uint64_t nbytes,
                                    const mxio_head *head,
                                    const extent *parents, uint64_t n,
                                    mxio_index **out, mxio_err *err) {
-    return judge(bytes, nbytes, head, parents, n, out, err);
+    return judge(bytes, nbytes, head, 0, parents, n, out, err);
 }
 
 mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
@@ -573,7 +576,7 @@ mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,
         FAIL(err, MXIO_NOMEM, MXIO_NOWHERE, MXIO_NOWHERE, "out of memory");
     }
     memcpy(bytes, src, (size_t)head->index_nbytes);
-    return mxio_index_take(bytes, head, out, err);
+    return mxio_index_take(bytes, head, 0, out, err);
 }
 
 mxio_status mxio_index_check(const uint8_t *src, const mxio_head *head,

@@ -19,6 +19,7 @@ struct mxio_index {
     uint64_t nbytes;     /* of bytes: head.index_nbytes unless merged       */
     int is_merged;       /* of a chain                                      */
     int is_delta;        /* names a parent, and says what it adds           */
+    int is_parent;       /* is named by another one                         */
     extent *chain;       /* the indexes behind the one the head names       */
     uint64_t n_chain;
     mxio_run *runs;      /* n.n_records of them, in host order              */

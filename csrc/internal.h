@@ -131,9 +131,10 @@ static inline const uint8_t *cursor_take(cursor *c, uint64_t nbytes) {
 /* ---- index.c ------------------------------------------------------------- */
 
 /* As mxio_index_decode, of bytes from mxio_memory_new, which are the index's
- * from now on, or given back. */
+ * from now on, or given back.  is_parent: it is only there to be merged, so that
+ * where its data lies is not judged. */
 mxio_status mxio_index_take(uint8_t *bytes, const mxio_head *head,
-                            mxio_index **out, mxio_err *err);
+                            int is_parent, mxio_index **out, mxio_err *err);
 /* Likewise, of nbytes that were merged of the index that head names and the n
  * parents behind it. */
 typedef struct extent {

@@ -171,14 +171,6 @@ def keeping(nbytes: int) -> Craft:
     return made
 
 
-def becomes_large() -> Craft:
-    """Two runs that come out as one, which has the alignment that each of them needs."""
-    older = plain(bytes_of("a", 100, chunk_nbytes=100)).opened()
-    end = older.entries[0]["offset"] + 100
-    assert end % 4096 > 100
-    return Craft([bytes_of("a", 65_536, keeps=100, runs=[(end, 65_436)])], b"", older=older)
-
-
 def short_of_data() -> Craft:
     """A file_nbytes that leaves out the last byte of a run."""
     made = after(bytes_of("x", 9, runs=[3, 6])).place(["index", 0])
@@ -428,24 +420,10 @@ RECORD_ROWS: Rows = {
     "run_in_data_that_stays": (FORMAT, record(2, offset=middle().entries[2]["offset"])),
     "run_in_another_run": (FORMAT, record(2, offset=chained().records[1]["offset"])),
     "run_in_what_is_kept": (FORMAT, record(2, offset=base().records[0]["offset"])),
-    "run_not_aligned": (FORMAT, record(2, offset=chained().records[2]["offset"] + 8)),
-    "run_not_aligned_by_1": (FORMAT, record(1, offset=chained().records[1]["offset"] + 1)),
     "run_passes_file_nbytes": (FORMAT, record(2, offset=align(chained().length, 64))),
     "run_ends_behind_file_nbytes": (FORMAT, short_of_data()),
     "run_end_overflows": (FORMAT, record(2, offset=2**64 - 8)),
-    "run_of_the_root_not_aligned": (
-        FORMAT,
-        record(1, ROOT, offset=base().records[1]["offset"] + 8),
-    ),
     "offset_not_aligned": (FORMAT, entry(1, offset=chained().entries[1]["offset"] + 8)),
-    "large_run_at_a_multiple_of_64": (
-        FORMAT,
-        after(bytes_of("x", 65_546, runs=[10, (4096 * 3 + 64, 65_536)])),
-    ),
-    "run_that_becomes_large_at_a_multiple_of_64": (
-        FORMAT,
-        becomes_large(),
-    ),
     "run_of_a_file_of_its_own_not_in_a_row": (FORMAT, root_with_runs(10, (4480, 20))),
 }
 

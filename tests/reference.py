@@ -163,13 +163,18 @@ def read(data: bytes) -> File:
     for index in reversed(chain):
         entries = _changed(entries, index.entries)
     extents = [(index.offset, index.nbytes, 64) for index in chain]
+    is_appended = slot["required"] & APPENDING
     sizes: dict[str, int] = {}
     for n, e in enumerate(entries):
         need(sizes.setdefault(e.dtype, e.bits) == e.bits, "two item_bits for one dtype", e.at)
         if e.alias_of:
             _alias(entries, n, "runs", "nbytes", "chunk_nbytes", "dtype", "order", "shape")
         else:
-            extents += [(at, nbytes, 4096 if nbytes >= 65536 else 64) for at, nbytes in e.runs]
+            anywhere = 1 if len(e.runs) > 1 else 64
+            extents += [
+                (at, nbytes, anywhere if is_appended else 4096 if nbytes >= 65536 else 64)
+                for at, nbytes in e.runs
+            ]
     _tiling(data, slot, sorted(extents))
 
     for e in entries:
@@ -336,6 +341,10 @@ def _changed(parent: list[Entry], entries: list[Entry]) -> list[Entry]:
             e.crcs = parent[n].crcs[:whole] + e.crcs
         e.offset = e.runs[0][0] if len(e.runs) == 1 else 0
         result[n : n + 1] = [e]
+    for old, new in zip(parent, result, strict=False):
+        if old is new and old.alias_of:
+            kept = result[old.alias_of - 1] is parent[old.alias_of - 1]
+            need(kept, "alias of an entry that was replaced", old.at + 32)
     return result
 
 

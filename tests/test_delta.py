@@ -281,7 +281,6 @@ VALID: dict[str, Case] = {
     "alias_grows_and_its_entry_goes": tied(W_GROWS, item("x", Z), w=up(9), x=Z),
     "alias_of_another": tied(item("y", Z), Item("w", "uint16", (3,), alias=0), y=Z, w=Z),
     "alias_of_what_is_new": tied(item("n", Z), Item("m", "uint16", (3,), alias=0), n=Z, m=Z),
-    "alias_of_what_is_said_again": tied(item("x", X, chunk_nbytes=8, keeps=24)),
     "alias_grows_twice": (
         then(
             tied(W_GROWS, item("x", Z))[0],

@@ -227,9 +227,14 @@ def test_mxio_reads_a_crafted_file_as_the_reference_does(name: str, tmp_path: Pa
     with mxio.open(path) as reader:
         assert list(reader) == [e.name for e in file.entries]
         assert same(dict(reader.metadata), file.metadata)
-        assert reader.verify() == []
-    assert mxio.verify(path) == []
-    assert mxio.verify(data) == []
+        assert same(places(reader.verify()), places(mxio.verify(path)))
+    assert places(mxio.verify(path)) == places(mxio.verify(data))
+    # Junk in the slot that does not count is damage, or an older state than there was.
+    assert places(mxio.verify(data)) == ([(None, 2048)] if name == "appending_with_junk" else [])
+
+
+def places(damage: list[mxio.Damage]) -> list[tuple[str | None, int | None]]:
+    return [(one.name, one.offset) for one in damage]
 
 
 @pytest.mark.parametrize("name", [n for n in VALID if "fortran" in n])
