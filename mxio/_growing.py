@@ -8,7 +8,6 @@ whole chunk at a time, and a chunk that is not full yet is committed in a few pi
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
@@ -414,8 +413,9 @@ class Growing:
 
     def _last(self) -> _Run | None:
         """Return the run that ends where the buffer begins; None if none does."""
-        at = bisect.bisect_left(self._runs, self._begin, key=lambda run: run.start) - 1
-        return self._runs[at] if at >= 0 and self._runs[at].stop == self._begin else None
+        runs = (run for run in reversed(self._runs) if run.start < self._begin)
+        last = next(runs, None)  # behind it are a few pieces of a chunk at most
+        return last if last is not None and last.stop == self._begin else None
 
     def _place(self, nbytes: int, is_last: bool = False) -> int:
         """Return where bytes go that follow those before the buffer: right behind, if possible."""
