@@ -488,6 +488,31 @@ cdef class File:
         finally:
             free(segments)
 
+    def read_chunk(self, Index index not None, uint64_t number, uint64_t k, bint verify):
+        """One chunk of an entry that is stored as it is, as bytes in an array."""
+        cdef mxio_entry entry
+        cdef mxio_segment segment
+        cdef cnp.npy_intp nbytes
+        cdef uint64_t skip
+        if number >= mxio_index_count(index._index):
+            raise IndexError(number)
+        mxio_index_entry(index._index, number, &entry)
+        if k >= mxio_entry_n_chunks(&entry):
+            raise SystemError("a chunk that is not there")
+        mxio_entry_segment(index._index, &entry, NULL, &segment)
+        segment.offset += k * entry.chunk_nbytes
+        if segment.checksums != NULL:  # a foreign file has none
+            segment.checksums += k
+        segment.nbytes = min(entry.chunk_nbytes, entry.nbytes - k * entry.chunk_nbytes)
+        # Aligned, since the kernel copies faster to such memory.
+        nbytes = segment.nbytes + ALIGNMENT
+        room = cnp.PyArray_SimpleNew(1, &nbytes, cnp.NPY_UINT8)
+        skip = -<uint64_t>cnp.PyArray_DATA(room) % ALIGNMENT
+        out = room[skip:skip + segment.nbytes]
+        segment.mem = cnp.PyArray_DATA(out)
+        self._read(&segment, 1, 0 if verify else MXIO_NO_VERIFY, 1, index)
+        return out
+
     def check_chunks(self, Index index not None, uint64_t number, uint64_t first,
                      unsigned threads):
         """Compare an entry's checksums from a chunk on, keeping no byte."""

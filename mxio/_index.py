@@ -198,15 +198,18 @@ class Kept:
 
     def put(self, key: tuple[int, int], chunk: Array) -> None:
         """Keep a chunk that was wanted for the first time."""
-        if chunk.nbytes > _KEPT_NBYTES // 2 or not self._lock.acquire(blocking=False):
+        nbytes = len(chunk)
+        once = self._once
+        if nbytes > _KEPT_NBYTES // 2 or not self._lock.acquire(False):
             return
         try:
-            if key not in self._once and key not in self._often:
-                self._once[key] = chunk
-                self._once_nbytes += chunk.nbytes
-                while self._once_nbytes > _KEPT_ONCE_NBYTES and len(self._once) > 1:
-                    self._once_nbytes -= _drop_first(self._once)
-                while self.nbytes > _KEPT_NBYTES:
+            if key not in once and key not in self._often:
+                once[key] = chunk
+                nbytes += self._once_nbytes
+                while nbytes > _KEPT_ONCE_NBYTES and len(once) > 1:
+                    nbytes -= _drop_first(once)
+                self._once_nbytes = nbytes
+                while nbytes + self._often_nbytes > _KEPT_NBYTES:
                     self._often_nbytes -= _drop_first(self._often)
         finally:
             self._lock.release()

@@ -321,9 +321,7 @@ class LazyArray:
         key = entry.number if entry.alias_of is None else entry.alias_of, k
         chunk = kept.get(key)
         if chunk is None:
-            size = entry.chunk_nbytes
-            chunk = np.empty(min(size, entry.nbytes - k * size), np.uint8)
-            self._read_chunks(k, 1, chunk)
+            chunk = self._file.read_chunk(self._index.handle, entry.number, k, self._verify)
             kept.put(key, chunk)
         return chunk
 
