@@ -247,6 +247,11 @@ class Counting:
             self.chunks += range(first, first + n)
         self._file.read_chunks(*args)
 
+    def read_chunk(self, *args: Any) -> Any:
+        self.calls += 1
+        self.chunks.append(args[2])
+        return self._file.read_chunk(*args)
+
 
 def counting(reader: mxio.Reader, name: str) -> tuple[mxio.LazyArray, Counting]:
     lazy = reader[name]
