@@ -73,6 +73,7 @@ class Generations:
         self._levels: list[_Level] = []
         self._end = self._first = _HEAD_NBYTES  # behind all that is in the file, or has a place
         self._ahead = 0  # the end of space that was asked for
+        self._has_tried = False  # to commit
         if handle is None:
             file.truncate(_HEAD_NBYTES)
             return
@@ -157,8 +158,11 @@ class Generations:
         has_runs = struct.unpack_from("<Q", data, 24)[0] > 0
         required = _RUNS if has_runs or any(level.has_runs for level in levels) else 0
         required |= _DELTA if levels else 0
-        if self.is_committed or not (is_last and self._is_tight(data, at, required)):
+        # What a commit that failed has written may lie in the padding.
+        is_first = is_last and not self.is_committed and not self._has_tried
+        if not is_first or not self._is_tight(data, at, required):
             required |= _APPENDING
+        self._has_tried = True
         where = at, len(data), _core.crc32c(data, 0, None)
         self.file.put(data, at)
         if not required & _APPENDING:

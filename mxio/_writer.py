@@ -254,11 +254,11 @@ class Writer:
                     self._check_open()
                 return
             self._check_open()
-            self._append(name, rows)
             if self._generations.waiting_nbytes > _WAITING_NBYTES:
                 for one in self._arrays.values():
                     if isinstance(one, Growing):
                         one.settle()
+            self._append(name, rows)
 
     def _append(self, name: str, rows: object) -> None:
         if isinstance(rows, list):

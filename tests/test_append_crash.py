@@ -75,12 +75,8 @@ SPARED = {"lock", "open", "chown", "unlink"}
 @pytest.mark.parametrize("name", SESSIONS)
 @pytest.mark.parametrize("retry", [False, True], ids=["discard", "go on"])
 def test_whichever_call_fails_the_last_commit_is_there_and_the_writer_goes_on_or_says_so(
-    stage: Stage, request: pytest.FixtureRequest, name: str, retry: bool
+    stage: Stage, name: str, retry: bool
 ) -> None:
-    if retry and name == "tight":
-        request.applymarker(
-            pytest.mark.xfail(strict=True, reason="padding keeps what a failed commit wrote")
-        )
     calls = stage.calls(name)
     refused = 0
     for number, call in enumerate(calls, 1):
@@ -292,13 +288,13 @@ def test_a_full_disk_is_an_error_and_with_space_the_writer_goes_on(
     assert failed
 
 
-@pytest.mark.xfail(strict=True, reason="rows are taken although append raises")
 def test_rows_that_append_did_not_take_on_a_full_disk_are_not_there_twice(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_writer, "_WAITING_NBYTES", 1 << 16)
     with mxio.Writer(disk / "x.mxio", sync=False) as w:
         w.append("a", numbers(60, 15000))
+        w.append("c", numbers(62, 15000))
         filler = fill(disk, 8192)
         with pytest.raises(OSError, match="No space"):
             w.append("b", numbers(61, 15000))
