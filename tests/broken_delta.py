@@ -171,6 +171,48 @@ def keeping(nbytes: int) -> Craft:
     return made
 
 
+def becomes_large() -> Craft:
+    """Two runs that come out as one, as large as what has to begin at a multiple of 4096."""
+    older = plain(bytes_of("a", 100, chunk_nbytes=100)).opened()
+    end = older.entries[0]["offset"] + 100
+    assert end % 4096 > 100
+    return Craft([bytes_of("a", 65_536, keeps=100, runs=[(end, 65_436)])], b"", older=older)
+
+
+def moved(plan: Craft, to: int) -> Craft:
+    """The last extent of a file that was not appended to, a run, begins elsewhere; zeros before."""
+    row = max(plan.records, key=lambda row: row["offset"])
+    at, raw = plan.spots.pop()
+    assert (at, len(raw)) == (row["offset"], row["nbytes"])
+    assert at + len(raw) == plan.length
+    plan.spots.append((to, raw))
+    row["offset"], plan.length = to, to + len(raw)
+    plan.slot["file_nbytes"] = plan.length
+    return plan
+
+
+def run_after_zeros(by: int) -> Craft:
+    """`moved`, a run of an array in runs."""
+    made = root_with_runs(10, 30, 20).place(["index", 1, 0])
+    return moved(made, made.records[-1]["offset"] + by)
+
+
+def large_run_at_64() -> Craft:
+    """`moved`, a run of 65,536 bytes."""
+    made = plain(bytes_of("a", 65_546, runs=[10, 65_536]))
+    return moved(made, align(made.records[0]["offset"] + 10, 64))
+
+
+def one_run_at(by: int) -> Craft:
+    """Of an array in runs that begin anywhere so much is kept that it lies in one."""
+    more = {"chunk_nbytes": 7}
+    older = after(bytes_of("x", 30, runs=[10, 20], **more))
+    older.place([b"\xaa" * by, 0, "index"])
+    older.records[0]["offset"] += by
+    older.spots.append((older.records[0]["offset"], bytes(range(10))))
+    return Craft([bytes_of("x", 7, keeps=7, **more)], b"", older=older)
+
+
 def short_of_data() -> Craft:
     """A file_nbytes that leaves out the last byte of a run."""
     made = after(bytes_of("x", 9, runs=[3, 6])).place(["index", 0])
@@ -309,7 +351,8 @@ def two_newest(**newer: Any) -> Craft:
 
 def root_with_runs(*told: tuple[int, int] | int) -> Craft:
     """A file that was not appended to, of an array in runs and another."""
-    return plain(bytes_of("a", 30, runs=list(told)), bytes_of("b", 3))
+    nbytes = sum(run if isinstance(run, int) else run[1] for run in told)
+    return plain(bytes_of("a", nbytes, runs=list(told)), bytes_of("b", 3))
 
 
 SLOT_ROWS: Rows = {
@@ -424,6 +467,12 @@ RECORD_ROWS: Rows = {
     "run_ends_behind_file_nbytes": (FORMAT, short_of_data()),
     "run_end_overflows": (FORMAT, record(2, offset=2**64 - 8)),
     "offset_not_aligned": (FORMAT, entry(1, offset=chained().entries[1]["offset"] + 8)),
+    "run_not_aligned_and_not_appending": (FORMAT, run_after_zeros(8)),
+    "run_one_byte_late_and_not_appending": (FORMAT, run_after_zeros(1)),
+    "run_late_and_not_appending": (FORMAT, run_after_zeros(64)),
+    "large_run_at_a_multiple_of_64_and_not_appending": (FORMAT, large_run_at_64()),
+    "large_in_the_end_and_not_appending": (FORMAT, not_appending(becomes_large())),
+    "one_run_in_the_end_not_aligned": (FORMAT, one_run_at(8)),
     "run_of_a_file_of_its_own_not_in_a_row": (FORMAT, root_with_runs(10, (4480, 20))),
 }
 
@@ -477,7 +526,20 @@ RESULT_ROWS: Rows = {
         FORMAT,
         alias_of_alias(),
     ),
+    "alias_of_an_entry_that_is_said_again": (
+        FORMAT,
+        alias_that_stays(1, 2, 3, runs=[(base().entries[A]["offset"], 6)]),
+    ),
+    "alias_of_an_entry_all_of_which_is_kept": (FORMAT, alias_that_stays(1, 2, 3, keeps=6)),
+    "alias_of_an_entry_that_was_replaced_before": (
+        FORMAT,
+        Craft([bytes_of("n", 2)], b"", older=alias_that_stays(1, 2, 3, keeps=6)),
+    ),
     "dtype_of_two_sizes": (FORMAT, two_sizes()),
+    "dtype_of_other_size_that_goes": (
+        FORMAT,
+        after(bytes_of("a", 2), plan=lambda: plain(Item("a", "uint16", (3,), bytes(3), bits=8))),
+    ),
     "a_name_twice": (FORMAT, after(bytes_of("x", 3), bytes_of("x", 2))),
     "data_in_that_of_the_parent": (
         FORMAT,

@@ -17,7 +17,7 @@ import operator
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -159,22 +159,16 @@ def read(data: bytes) -> File:
     """Read a file, checking every rule of the page."""
     slot = _slot(data)
     chain = _chain(data, slot)
-    entries: list[Entry] = []
-    for index in reversed(chain):
-        entries = _changed(entries, index.entries)
+    entries, appending = _result(chain), slot["required"] & APPENDING
     extents = [(index.offset, index.nbytes, 64) for index in chain]
-    is_appended = slot["required"] & APPENDING
     sizes: dict[str, int] = {}
-    for n, e in enumerate(entries):
+    for e in entries:
         need(sizes.setdefault(e.dtype, e.bits) == e.bits, "two item_bits for one dtype", e.at)
-        if e.alias_of:
-            _alias(entries, n, "runs", "nbytes", "chunk_nbytes", "dtype", "order", "shape")
-        else:
-            anywhere = 1 if len(e.runs) > 1 else 64
-            extents += [
-                (at, nbytes, anywhere if is_appended else 4096 if nbytes >= 65536 else 64)
-                for at, nbytes in e.runs
-            ]
+        for at, nbytes in [] if e.alias_of else e.runs:
+            alignment = 4096 if nbytes >= 65536 else 64
+            if appending:
+                alignment = 64 if len(e.runs) == 1 else 1
+            extents.append((at, nbytes, alignment))
     _tiling(data, slot, sorted(extents))
 
     for e in entries:
@@ -289,8 +283,7 @@ def _stored(index: Index) -> None:
         if e.alias_of or e.offset or not e.nbytes:
             need(not e.runs, "records of an entry that does not lie in runs", e.at)
         if e.alias_of:
-            place = "offset", "nbytes", "chunk_nbytes", "first_chunk"
-            _alias(entries, n, *place, "dtype_row", "order", "shape")
+            _alias(entries, n)
         elif not e.nbytes:
             zeros = (e.offset, e.chunk_nbytes, e.first_chunk) == (0, 0, 0)
             need(zeros, "fields of an entry without bytes are 0", e.at)
@@ -312,40 +305,62 @@ def _stored(index: Index) -> None:
     need(first == len(crcs), "checksums do not add up", index.starts[9])
 
 
-def _alias(entries: list[Entry], n: int, *fields: str) -> None:
+def _alias(entries: list[Entry], n: int) -> None:
     """Judge an alias: the entry that it names, and what it has in common with that; 3.2."""
     e = entries[n]
     need(e.alias_of <= n, "alias_of names no earlier entry", e.at + 32)
     of = entries[e.alias_of - 1]
     need(of.nbytes and not of.alias_of, "alias of an alias or of no bytes", e.at + 32)
-    common = operator.attrgetter(*fields)
+    place = "offset", "nbytes", "chunk_nbytes", "first_chunk"
+    common = operator.attrgetter(*place, "dtype_row", "order", "shape")
     need(common(e) == common(of), "an alias differs from its entry", e.at)
 
 
-def _changed(parent: list[Entry], entries: list[Entry]) -> list[Entry]:
-    """The entries that a parent comes to, changed by those of an index; section 3.10."""
-    result = list(parent)
-    numbers = {e.name: n for n, e in enumerate(parent)}
-    for e in entries:
-        n = numbers.setdefault(e.name, len(numbers))
+def _result(chain: list[Index]) -> list[Entry]:
+    """What the indexes, the newest first, come to; what takes no part is not asked; 3.10."""
+    newest: dict[str, tuple[Entry, int]] = {}  # by name, in the order of the result
+    for n in reversed(range(len(chain))):
+        newest |= {e.name: (e, n) for e in chain[n].entries}
+    numbers, result = {name: n for n, name in enumerate(newest)}, []
+    for e, n in newest.values():
+        of, alias = e, 0
         if e.alias_of:
-            of = entries[e.alias_of - 1]
-            e.alias_of, e.runs, e.crcs = 1 + numbers[of.name], of.runs, of.crcs
-        elif e.keeps:
-            need(n < len(parent), "keeps data of no entry of the parent", e.at)
-            whole = e.keeps // e.chunk_nbytes
-            need(e.keeps <= parent[n].nbytes, "keeps more than the parent's entry has", e.at)
-            equal = e.chunk_nbytes == parent[n].chunk_nbytes
-            need(equal or not whole, "keeps chunks of other chunk_nbytes", e.at + 16)
-            e.runs = _joined(_begin(parent[n].runs, e.keeps) + e.runs)
-            e.crcs = parent[n].crcs[:whole] + e.crcs
-        e.offset = e.runs[0][0] if len(e.runs) == 1 else 0
-        result[n : n + 1] = [e]
-    for old, new in zip(parent, result, strict=False):
-        if old is new and old.alias_of:
-            kept = result[old.alias_of - 1] is parent[old.alias_of - 1]
-            need(kept, "alias of an entry that was replaced", old.at + 32)
+            of = chain[n].entries[e.alias_of - 1]
+            need(newest[of.name][0] is of, "an alias of an entry that is replaced", e.at)
+            alias = 1 + numbers[of.name]
+            need(alias <= len(result), "alias_of names no earlier entry", e.at + 32)
+        runs, crcs = _data(of, chain[n + 1 :], of.nbytes, len(of.crcs) + _kept_chunks(of))
+        runs = _joined(runs)
+        offset = runs[0][0] if len(runs) == 1 else 0
+        result.append(replace(e, alias_of=alias, offset=offset, runs=runs, crcs=crcs))
     return result
+
+
+def _kept_chunks(e: Entry) -> int:
+    """The crcs that an entry has of its parent."""
+    return e.keeps // e.chunk_nbytes if e.keeps else 0
+
+
+def _data(
+    e: Entry, older: list[Index], nbytes: int, chunks: int
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """The runs of the first bytes of an entry and its first crcs; `older`: the parents; 3.10."""
+    runs: list[tuple[int, int]] = []
+    crcs: list[int] = []
+    if e.keeps:
+        kept, whole = min(e.keeps, nbytes), min(_kept_chunks(e), chunks)
+        found = ((n, of) for n, i in enumerate(older) for of in i.entries if of.name == e.name)
+        n, of = next(found, (0, None))
+        if of is None:
+            raise Invalid("keeps data of no entry of the parent", e.at)
+        if of.alias_of:
+            of = older[n].entries[of.alias_of - 1]
+        need(kept <= of.nbytes, "keeps more than the parent's entry has", e.at)
+        equal = e.chunk_nbytes == of.chunk_nbytes
+        need(equal or not whole, "keeps chunks of other chunk_nbytes", e.at + 16)
+        runs, crcs = _data(of, older[n + 1 :], kept, whole)
+    runs = runs + _begin(e.runs, nbytes - sum(size for _, size in runs))
+    return runs, crcs + e.crcs[: chunks - len(crcs)]
 
 
 def _begin(runs: list[tuple[int, int]], nbytes: int) -> list[tuple[int, int]]:
@@ -374,7 +389,8 @@ def _tiling(data: bytes, slot: dict[str, int], extents: list[tuple[int, int, int
     for offset, nbytes, alignment in extents:
         start = align(end, alignment)
         if slot["required"] & APPENDING:  # space that was given up may lie in between
-            need(offset >= start and offset % alignment == 0, "extents overlap", offset)
+            need(offset % alignment == 0, "an extent is not aligned", offset)
+            need(offset >= start, "extents overlap", offset)
         else:
             need(offset == start, "extents are not in a row", offset)
             need(not any(data[end:start]), "padding between extents", end)
