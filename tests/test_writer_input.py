@@ -103,7 +103,7 @@ def sparse_rows(w: mxio.Writer) -> None:
 
 OWN = "a writer takes arrays, not an? {}: plain values go into its metadata"
 STRUCT = np.array([(1, 2)], "i4,f4")
-MASKED = np.ma.masked_array([1, 2], [0, 1])  # type: ignore[no-untyped-call]
+MASKED = np.ma.masked_array([1, 2], [False, True])
 
 CASES: dict[str, tuple[Work, type[Exception], str]] = {
     # regions
