@@ -164,6 +164,8 @@ file_run *mxio_runs_table(const mxio_index *index, uint64_t *n);
  * for a real file. */
 const uint8_t *mxio_file_peek(const mxio_file *file, uint64_t nbytes,
                               uint64_t offset);
+/* Lets mxio_file_get find data in runs; the table, from malloc, is the file's. */
+void mxio_file_set_runs(mxio_file *file, file_run *runs, uint64_t n);
 /* Starts the disk; a hint. */
 void mxio_file_start_writeback(mxio_file *file, uint64_t nbytes,
                                uint64_t offset);
