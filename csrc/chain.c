@@ -59,10 +59,11 @@ static mxio_status read_chain(mxio_file *file, const mxio_head *head,
 }
 
 /* Makes one of two, the older of which names no parent unless both are deltas, and
- * frees them.  parents: what the whole chain has behind its newest index. */
+ * frees them.  is_parent: more follow.  parents: what the whole chain has behind its newest index. */
 static mxio_status fold_two(mxio_index **older, mxio_index **newer,
-                            const mxio_head *head, const extent *parents,
-                            uint64_t n_parents, mxio_index **out,
+                            const mxio_head *head, int is_parent,
+                            const extent *parents, uint64_t n_parents,
+                            mxio_index **out,
                             mxio_err *err) {
     uint8_t *bytes = NULL;
     uint64_t nbytes = 0;
@@ -70,8 +71,8 @@ static mxio_status fold_two(mxio_index **older, mxio_index **newer,
     mxio_index_free(*older);
     mxio_index_free(*newer);
     *older = *newer = NULL;
-    return mxio_index_take_merged(bytes, nbytes, head, parents, n_parents, out,
-                                  err);
+    return mxio_index_take_merged(bytes, nbytes, head, is_parent, parents,
+                                  n_parents, out, err);
 }
 
 /* Folds a chain into one index: from its newest on, as that is short as a rule, so
@@ -88,7 +89,8 @@ static mxio_status fold_chain(const mxio_head *head, mxio_index **chain,
         mxio_index **older = from_oldest ? &chain[left - 1] : &chain[n - left + 1];
         mxio_index **newer = from_oldest ? &chain[left - 2] : &chain[0];
         mxio_index *folded = NULL;
-        TRY(fold_two(older, newer, head, where, n - 1, &folded, err));
+        TRY(fold_two(older, newer, head, left > 2, where, n - 1, &folded,
+                     err));
         *newer = folded;
     }
     return MXIO_OK;

@@ -141,8 +141,9 @@ typedef struct extent {
     uint64_t offset, nbytes, alignment;
 } extent;
 mxio_status mxio_index_take_merged(uint8_t *bytes, uint64_t nbytes,
-                                   const mxio_head *head, const extent *parents,
-                                   uint64_t n, mxio_index **out,
+                                   const mxio_head *head, int is_parent,
+                                   const extent *parents, uint64_t n,
+                                   mxio_index **out,
                                    mxio_err *err);
 /* The extent of the parent that an index names and its crc; 0 if it names none. */
 int mxio_index_parent(const mxio_index *index, extent *out, uint32_t *crc);
