@@ -19,6 +19,7 @@ SANITIZE = os.environ.get("MXIO_SANITIZE", "")
 
 C_FILES = (
     "arrays",
+    "chain",
     "cpu",
     "crc32c",
     "engine",

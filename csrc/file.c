@@ -18,9 +18,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Enough for head and index of most files in one read. */
-enum { FIRST_READ_NBYTES = 65536 };
-
 static const char NOT_A_FILE[] = "it is a device, a pipe or a socket, not a file";
 static const char HELD[] = "another writer has it open";
 
@@ -400,6 +397,12 @@ mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes,
     return MXIO_OK;
 }
 
+void mxio_file_set_runs(mxio_file *file, file_run *runs, uint64_t n) {
+    free(file->runs);
+    file->runs = runs;
+    file->n_runs = n;
+}
+
 const uint8_t *mxio_file_peek(const mxio_file *file, uint64_t nbytes,
                               uint64_t offset) {
     return file->fd < 0 && file->parts == NULL
@@ -569,109 +572,4 @@ void mxio_map_free(mxio_map *map) {
         mxio_os_unmap(map->mem, map->nbytes);
         free(map);
     }
-}
-
-/* ---- head and index ------------------------------------------------------ */
-
-/* The bytes of an index, of which the first of the file's have been read. */
-static mxio_status read_index(mxio_file *file, const mxio_head *head,
-                              int is_parent, const uint8_t *begin,
-                              uint64_t first, mxio_index **out,
-                              mxio_err *err) {
-    uint64_t have = 0;
-    mxio_status status;
-    /* It lies inside the file, so as much is present. */
-    uint8_t *bytes = mxio_memory_new(head->index_nbytes);
-    if (bytes == NULL) {
-        return fail_io(err, ENOMEM, "out of memory");
-    }
-    if (head->index_offset < first) {
-        have = min_u64(first - head->index_offset, head->index_nbytes);
-        memcpy(bytes, begin + head->index_offset, (size_t)have);
-    }
-    status = mxio_file_get(file, bytes + have, head->index_nbytes - have,
-                           head->index_offset + have, err);
-    if (status != MXIO_OK) {
-        mxio_memory_free(bytes);
-        return status;
-    }
-    return mxio_index_take(bytes, head, is_parent, out, err);
-}
-
-/* Folds a chain into one index, from the newest on, which *index is. */
-static mxio_status fold_chain(mxio_file *file, const mxio_head *head,
-                              const uint8_t *begin, uint64_t first,
-                              mxio_index **index, mxio_err *err) {
-    extent chain[MXIO_CHAIN_MAX];
-    uint64_t n = 0;
-    mxio_head at = *head;
-    while (mxio_index_parent(*index, &chain[n], &at.index_crc)) {
-        mxio_index *parent = NULL, *merged = NULL;
-        uint8_t *bytes = NULL;
-        uint64_t nbytes = 0;
-        mxio_status status;
-        at.index_offset = chain[n].offset;
-        at.index_nbytes = chain[n].nbytes;
-        if (++n == MXIO_CHAIN_MAX) {
-            FAIL(err, MXIO_CORRUPT, at.index_offset, MXIO_NOWHERE,
-                 "more than 64 indexes follow one another");
-        }
-        TRY(read_index(file, &at, 1, begin, first, &parent, err));
-        status = mxio_index_merge(parent, *index, &bytes, &nbytes, err);
-        mxio_index_free(parent);
-        if (status == MXIO_OK) {
-            status = mxio_index_take_merged(bytes, nbytes, head, chain, n,
-                                            &merged, err);
-        }
-        if (status != MXIO_OK) {
-            return status;
-        }
-        mxio_index_free(*index);
-        *index = merged;
-    }
-    return MXIO_OK;
-}
-
-mxio_status mxio_index_read(mxio_file *file, mxio_index **out,
-                            mxio_err *err) {
-    uint64_t first = min_u64(file->nbytes, FIRST_READ_NBYTES);
-    uint8_t *begin = malloc((size_t)first + 1);
-    mxio_index *index = NULL;
-    file_run *runs = NULL;
-    uint64_t n_runs = 0;
-    mxio_head head;
-    mxio_status status;
-    if (begin == NULL) {
-        return fail_io(err, ENOMEM, "out of memory");
-    }
-    status = mxio_file_get(file, begin, first, 0, err);
-    if (status == MXIO_OK && first < MXIO_HEAD_NBYTES) {
-        status = mxio_fail(err, MXIO_CORRUPT, 0, file->nbytes, MXIO_NOWHERE,
-                           "it is shorter than the head of an mxio file");
-    }
-    if (status == MXIO_OK) {
-        status = mxio_head_decode(begin, file->nbytes, &head, err);
-    }
-    if (status == MXIO_OK) {
-        status = read_index(file, &head, 0, begin, first, &index, err);
-    }
-    if (status == MXIO_OK) {
-        status = fold_chain(file, &head, begin, first, &index, err);
-    }
-    free(begin);
-    if (status == MXIO_OK) {
-        runs = mxio_runs_table(index, &n_runs);
-        if (runs == NULL && n_runs > 0) {
-            status = fail_io(err, ENOMEM, "out of memory");
-        }
-    }
-    if (status != MXIO_OK) {
-        mxio_index_free(index);
-        return status;
-    }
-    free(file->runs);
-    file->runs = runs;
-    file->n_runs = n_runs;
-    *out = index;
-    return MXIO_OK;
 }

@@ -563,10 +563,10 @@ mxio_status mxio_index_take(uint8_t *bytes, const mxio_head *head,
 }
 
 mxio_status mxio_index_take_merged(uint8_t *bytes, uint64_t nbytes,
-                                   const mxio_head *head,
+                                   const mxio_head *head, int is_parent,
                                    const extent *parents, uint64_t n,
                                    mxio_index **out, mxio_err *err) {
-    return judge(bytes, nbytes, head, 0, parents, n, out, err);
+    return judge(bytes, nbytes, head, is_parent, parents, n, out, err);
 }
 
 mxio_status mxio_index_decode(const uint8_t *src, const mxio_head *head,

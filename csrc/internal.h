@@ -141,8 +141,9 @@ typedef struct extent {
     uint64_t offset, nbytes, alignment;
 } extent;
 mxio_status mxio_index_take_merged(uint8_t *bytes, uint64_t nbytes,
-                                   const mxio_head *head, const extent *parents,
-                                   uint64_t n, mxio_index **out,
+                                   const mxio_head *head, int is_parent,
+                                   const extent *parents, uint64_t n,
+                                   mxio_index **out,
                                    mxio_err *err);
 /* The extent of the parent that an index names and its crc; 0 if it names none. */
 int mxio_index_parent(const mxio_index *index, extent *out, uint32_t *crc);
@@ -164,6 +165,8 @@ file_run *mxio_runs_table(const mxio_index *index, uint64_t *n);
  * for a real file. */
 const uint8_t *mxio_file_peek(const mxio_file *file, uint64_t nbytes,
                               uint64_t offset);
+/* Lets mxio_file_get find data in runs; the table, from malloc, is the file's. */
+void mxio_file_set_runs(mxio_file *file, file_run *runs, uint64_t n);
 /* Starts the disk; a hint. */
 void mxio_file_start_writeback(mxio_file *file, uint64_t nbytes,
                                uint64_t offset);

@@ -73,7 +73,8 @@ class Generations:
         self._levels: list[_Level] = []
         self._end = self._first = _HEAD_NBYTES  # behind all that is in the file, or has a place
         self._ahead = 0  # the end of space that was asked for
-        self._has_tried = False  # to commit
+        self._is_ours = handle is None  # what the head says
+        self._is_clean = handle is not None and not handle.other_slot_is_damaged
         if handle is None:
             file.truncate(_HEAD_NBYTES)
             return
@@ -91,8 +92,13 @@ class Generations:
 
     def begin(self) -> int:
         """Return the offset behind everything, where something may be written."""
-        if self.is_committed and not self._required & _APPENDING:
+        if not self._is_ours:
+            # A head of its own, so that nobody else's SharedArray writes into what follows.
             self._switch(self._required | _APPENDING, self._file_nbytes, self._levels[-1].where)
+            self._is_ours = True
+            if self._is_clean:  # else what lies behind may be a generation that was lost
+                self.cut_off()
+                self._end = self._first = _aligned(self._file_nbytes, _PAGE_NBYTES)
         return self._end
 
     def extend(self, end: int) -> None:
@@ -158,11 +164,8 @@ class Generations:
         has_runs = struct.unpack_from("<Q", data, 24)[0] > 0
         required = _RUNS if has_runs or any(level.has_runs for level in levels) else 0
         required |= _DELTA if levels else 0
-        # What a commit that failed has written may lie in the padding.
-        is_first = is_last and not self.is_committed and not self._has_tried
-        if not is_first or not self._is_tight(data, at, required):
+        if self.is_committed or not (is_last and self._is_tight(data, at, required)):
             required |= _APPENDING
-        self._has_tried = True
         where = at, len(data), _core.crc32c(data, 0, None)
         self.file.put(data, at)
         if not required & _APPENDING:
@@ -184,9 +187,12 @@ class Generations:
         return _core.decode_index(data, at, at + len(data), every, self.file.name)
 
     def _is_tight(self, data: bytes, at: int, required: int) -> bool:
-        """Say whether a whole index describes a file in which no space was given up."""
+        """Say whether a whole index describes a file without space that was given up."""
+        name = self.file.name
         try:
-            _core.decode_index(data, at, at + len(data), required, self.file.name)
+            handle = _core.decode_index(data, at, at + len(data), required, name)
+            self.file.put(data, at)  # that the file is as long as it says
+            self.file.check_padding(handle, 0)
         except FormatError:
             return False
         return True

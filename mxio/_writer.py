@@ -294,8 +294,12 @@ class Writer:
                     "numpy.array([x])"
                 )
             found = Growing(self._generations, name, dtype, memory, (0, *host.shape[1:]))
-            found.extend(host)
-            self._replace(name, found)
+            try:
+                found.extend(host)
+                self._replace(name, found)
+            except BaseException:
+                found.forget_buffer()
+                raise
             return
         found.extend(host)
 

@@ -536,10 +536,6 @@ RESULT_ROWS: Rows = {
         Craft([bytes_of("n", 2)], b"", older=alias_that_stays(1, 2, 3, keeps=6)),
     ),
     "dtype_of_two_sizes": (FORMAT, two_sizes()),
-    "dtype_of_other_size_that_goes": (
-        FORMAT,
-        after(bytes_of("a", 2), plan=lambda: plain(Item("a", "uint16", (3,), bytes(3), bits=8))),
-    ),
     "a_name_twice": (FORMAT, after(bytes_of("x", 3), bytes_of("x", 2))),
     "data_in_that_of_the_parent": (
         FORMAT,

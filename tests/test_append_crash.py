@@ -301,3 +301,12 @@ def test_rows_that_append_did_not_take_on_a_full_disk_are_not_there_twice(
         filler.unlink()
         w.append("b", numbers(61, 15000))
     np.testing.assert_array_equal(mxio.load(disk / "x.mxio")["b"], numbers(61, 15000))
+
+
+def test_an_array_that_was_replaced_leaves_no_rest_in_the_padding(tmp_path: Path) -> None:
+    with mxio.Writer(tmp_path / "x.mxio", sync=False) as w:
+        w["b"] = np.ones(100)
+        w["a"] = np.ones(10)
+        w["a"][0] = 2  # both are in the file now
+        w["a"] = np.ones(10_000)  # from the next page on, where it would be without the first
+    assert mxio.verify(tmp_path / "x.mxio") == []

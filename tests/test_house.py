@@ -101,6 +101,7 @@ C_INCLUDES: dict[str, set[str]] = {
     "index.h": {"format.h"},
     "index.c": {"index.h", "stdlib.h"},
     "entries.c": {"index.h"},
+    "chain.c": {"format.h", "stdlib.h"},
     "merge.c": {"index.h", "stdlib.h"},
     "runs.c": {"index.h", "stdlib.h"},
     "scan.h": {"format.h"},
