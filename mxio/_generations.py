@@ -9,13 +9,14 @@ much longer, so that a chain stays short and a commit costs about what it adds.
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 from typing import NamedTuple
 
 from mxio import _core
 from mxio.errors import FormatError
 
-__all__ = ["Generations"]
+__all__ = ["Generations", "Placed", "Stored"]
 
 # docs/FORMAT.md 5
 _APPENDING, _DELTA, _RUNS = 1, 2, 4
@@ -39,6 +40,44 @@ class _Level(NamedTuple):
     where: tuple[int, int, int]  # offset, nbytes, crc
     n_chain: int
     has_runs: bool
+
+
+class Stored(NamedTuple):
+    """What an index says of an array: what it keeps of its parent's, and what comes behind."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    order: str
+    nbytes: int
+    chunk_nbytes: int
+    kept: int
+    runs: list[tuple[int, int]]  # offset and nbytes, behind what is kept
+    checksums: bytes  # from the chunk on in which `kept` ends
+
+
+class Placed(NamedTuple):
+    """A whole array that a plan has written."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    order: str
+    nbytes: int
+    offset: int
+    chunk_nbytes: int
+    checksums: bytes
+
+    def stored(self) -> Stored:
+        runs = [(self.offset, self.nbytes)] if self.nbytes else []
+        return Stored(
+            self.dtype,
+            self.shape,
+            self.order,
+            self.nbytes,
+            self.chunk_nbytes,
+            0,
+            runs,
+            self.checksums,
+        )
 
 
 class Generations:
@@ -77,6 +116,9 @@ class Generations:
         self._is_clean = handle is not None and not handle.other_slot_is_damaged
         if handle is None:
             file.truncate(_HEAD_NBYTES)
+            # Until there is a head: whose file it is, so that no other writer's SharedArray
+            # writes into it.
+            file.put(os.urandom(16), 0)
             return
         self._required, self._slot, where = handle.head
         self._file_nbytes, self.number, _ = handle.identity
@@ -113,9 +155,9 @@ class Generations:
 
     def reserve(self, nbytes: int) -> int:
         """Return the offset of new space that the disk has, or raise OSError."""
-        before = self._end
-        offset = self.allocate(nbytes)
+        before = self.begin()
         try:
+            offset = self.allocate(nbytes)
             self.file.reserve(offset, nbytes)
         except BaseException:
             self._end = before

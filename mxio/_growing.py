@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from mxio import _core, _dtype
-from mxio._generations import Generations
+from mxio._generations import Generations, Placed, Stored
 from mxio._index import Index
 from mxio._lazy import LazyArray
 from mxio._region import Box
 from mxio._shared import region_bytes
 from mxio.errors import ChecksumError, UnsupportedError, quote
 
-__all__ = ["Growing", "Placed", "Stored"]
+__all__ = ["Growing"]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
@@ -34,44 +34,6 @@ _RESERVE_NBYTES = 64 << 20
 _WAITING_NBYTES = 32 << 20  # of all arrays: from here on none gets a longer buffer
 _PIECES = 8  # of a chunk that is not full
 _TAIL_NBYTES = 16 << 20  # of a chunk of somebody else's, that has to be in memory
-
-
-class Stored(NamedTuple):
-    """What an index says of an array: what it keeps of its parent's, and what comes behind."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    order: str
-    nbytes: int
-    chunk_nbytes: int
-    kept: int
-    runs: list[tuple[int, int]]  # offset and nbytes, behind what is kept
-    checksums: bytes  # from the chunk on in which `kept` ends
-
-
-class Placed(NamedTuple):
-    """A whole array that a plan has written."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    order: str
-    nbytes: int
-    offset: int
-    chunk_nbytes: int
-    checksums: bytes
-
-    def stored(self) -> Stored:
-        runs = [(self.offset, self.nbytes)] if self.nbytes else []
-        return Stored(
-            self.dtype,
-            self.shape,
-            self.order,
-            self.nbytes,
-            self.chunk_nbytes,
-            0,
-            runs,
-            self.checksums,
-        )
 
 
 class _Run:
@@ -102,6 +64,7 @@ class Growing:
         "_dirty",
         "_done",
         "_is_plain",
+        "_is_shared",
         "_kept",
         "_limit",
         "_n",
@@ -143,6 +106,7 @@ class Growing:
         self.chunk_nbytes = _CHUNK_NBYTES
         if 0 < slowest <= _CHUNK_NBYTES:
             self.chunk_nbytes = _CHUNK_NBYTES // slowest * slowest
+        self._is_shared = False  # with another process, until the next commit
         self._runs: list[_Run] = []
         self._checksums = bytearray()  # of the chunks up to `_begin`; of all, without a buffer
         self._dirty: np.ndarray[Any, np.dtype[np.bool_]] | None = None
@@ -259,6 +223,11 @@ class Growing:
         """Raise ValueError if no rows can follow."""
         if self._base < 0:
             raise ValueError(f"{quote(self.name)} has no axis along which it could grow")
+        if self._is_shared:
+            raise ValueError(
+                f"{quote(self.name)} was pickled for another process: rows can be appended after "
+                "the next commit"
+            )
         if self.order == "F":
             raise ValueError(
                 f"{quote(self.name)} is stored in Fortran order, to which no rows can be appended: "
@@ -536,6 +505,7 @@ class Growing:
         """Note that a commit has said what `stored` says."""
         self._kept = self.nbytes
         self._committed = self.shape
+        self._is_shared = False
         joined: list[_Run] = []
         for run in self._runs:
             run.fresh = False
@@ -569,6 +539,7 @@ class Growing:
                 "what was committed is not written in place"
             )
         self._dirty = np.ones(-(-self.nbytes // self.chunk_nbytes), bool)
+        self._is_shared = True
         return runs[0].offset
 
     def _touch(self, first: Array, last: Array) -> None:

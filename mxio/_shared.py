@@ -11,11 +11,14 @@ from mxio import _core
 from mxio._region import Box, Region, parse, pieces
 from mxio.errors import quote
 
-__all__ = ["HEAD_NBYTES", "SharedArray", "WriterArray", "region_bytes"]
+__all__ = ["SharedArray", "WriterArray", "head_of", "region_bytes"]
 
-HEAD_NBYTES = 4096
+_HEAD_NBYTES = 4096
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
+
+
+_ONLY_WRITTEN = "{} is only written here: read it with mxio.open after the commit"
 
 
 class Regions(Protocol):
@@ -79,8 +82,14 @@ class WriterArray:
         shared = self._writer._share(self.name)
         return SharedArray, tuple(getattr(shared, field) for field in SharedArray.__slots__)
 
+    def __getitem__(self, region: Region) -> Any:
+        raise TypeError(_ONLY_WRITTEN.format(quote(self.name)))
+
     def __repr__(self) -> str:
-        shape, dtype = self._writer._describe(self.name)
+        try:
+            shape, dtype = self._writer._describe(self.name)
+        except ValueError:
+            return f"<mxio.WriterArray {self.name!r}: closed>"
         return f"<mxio.WriterArray {self.name!r} {dtype} {shape}>"
 
 
@@ -101,7 +110,7 @@ class SharedArray:
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
         offset: int,
-        head: int,
+        head: bytes,
     ) -> None:
         self._path = path
         self._where = where
@@ -109,11 +118,16 @@ class SharedArray:
         self.shape = shape
         self.dtype = dtype
         self._offset = offset
-        self._head = head  # crc of the head area
+        # As it was: a checksum would not do, as a slot with its own crc behind it has always
+        # the same one.
+        self._head = head
 
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    def __getitem__(self, region: Region) -> Any:
+        raise TypeError(_ONLY_WRITTEN.format(quote(self.name)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedArray, tuple(getattr(self, field) for field in self.__slots__)
@@ -129,12 +143,17 @@ class SharedArray:
         except FileNotFoundError:
             raise ValueError(f"{quote(self.name)} can no longer be written: {gone}") from None
         try:
-            if _core.crc32c(file.get(0, HEAD_NBYTES), 0, None) != self._head:
+            if head_of(file) != self._head:
                 raise ValueError(f"{quote(self.name)} can no longer be written: {gone}")
             if len(flat):
                 file.put_pieces(flat, (starts + self._offset).astype(np.uint64))
         finally:
             file.close()
+
+
+def head_of(file: _core.File) -> bytes:
+    """Return what tells the state of a writer's file: its head, without zeros behind it."""
+    return file.get(0, _HEAD_NBYTES).rstrip(b"\0")
 
 
 def region_bytes(
@@ -144,8 +163,8 @@ def region_bytes(
     block: Array = np.empty(box.shape, dtype)
     try:
         block[...] = value
-    except ValueError as error:
-        raise ValueError(f"{quote(name)}, a region of shape {box.shape}: {error}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise type(error)(f"{quote(name)}, a region of shape {box.shape}: {error}") from None
     turn = slice(None, None, -1 if order == "F" else 1)
     stored = block[box.undo]
     flat = np.ascontiguousarray(stored.T if order == "F" else stored).reshape(-1).view(np.uint8)

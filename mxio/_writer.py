@@ -7,26 +7,28 @@ gets from one commit to the next in `_generations`.
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from mxio import _core, _dtype, _host, _tree, formats
 from mxio._file import prepare
-from mxio._generations import Generations
-from mxio._growing import Growing, Placed, Stored
+from mxio._generations import Generations, Placed, Stored
+from mxio._growing import Growing
 from mxio._index import Index
 from mxio._lazy import LazyArray
 from mxio._reader import thread_count
 from mxio._region import Box, Region, parse
-from mxio._shared import HEAD_NBYTES, SharedArray, WriterArray
+from mxio._shared import SharedArray, WriterArray, head_of
 from mxio._source import Path, create, followed, open_held
 from mxio._stream import Cast
-from mxio.errors import EntryError, UnsupportedError, described, quote
+from mxio.errors import EntryError, UnsupportedError, clip, described, quote
 
 __all__ = ["Writer"]
 
@@ -35,6 +37,7 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 _WAITING_NBYTES = 48 << 20  # of rows
 _SMALL_NBYTES = 1 << 16  # whole arrays that wait to be written together
 _PENDING_NBYTES = 4 << 20
+_MAX_NDIM = 64
 
 
 class _Pending(NamedTuple):
@@ -179,7 +182,7 @@ class Writer:
     def _set(self, name: str, array: object) -> None:
         _check_name(name)
         if isinstance(array, list):
-            array = np.asarray(array)
+            array = _array_of(name, array)
         if not isinstance(array, (LazyArray, Cast)):
             if not _host.is_arraylike(array) or _host.to_sparse(array) is not None:
                 raise TypeError(
@@ -262,7 +265,7 @@ class Writer:
 
     def _append(self, name: str, rows: object) -> None:
         if isinstance(rows, list):
-            rows = np.asarray(rows)
+            rows = _array_of(name, rows)
         host: Array | LazyArray
         if isinstance(rows, LazyArray):
             host, dtype, memory = rows, rows._entry.dtype, rows.dtype
@@ -273,6 +276,7 @@ class Writer:
             raise TypeError(f"{quote(name)}: rows are an array, not {described(rows)}")
         while self._n_writing:  # to what may have to be read again
             self._idle.wait()
+        self._check_open()  # still
         if self._has(name):
             found = self._growing(name)
             found.check_append()
@@ -325,14 +329,11 @@ class Writer:
                     "w[name] = … replaces it"
                 )
             try:
-                shape = tuple(np.broadcast_shapes(shape))
-            except ValueError:
-                raise ValueError(f"{quote(name)} cannot have the shape {shape}") from None
-            memory = np.dtype(dtype).newbyteorder("=")
-            try:
+                memory = np.dtype(dtype).newbyteorder("=")
                 dtype_name = _dtype.name_of(memory)
             except TypeError as error:
                 raise TypeError(f"{quote(name)}: {error}") from None
+            shape = _shape_of(name, shape, memory.itemsize)
             self._replace(name, Growing.created(self._generations, name, dtype_name, memory, shape))
             return WriterArray(self, name)
 
@@ -340,6 +341,7 @@ class Writer:
         """Return an array of the writer, to write its regions."""
         with self._lock:
             self._check_open()
+            _check_name(name)
             if not self._has(name):
                 raise EntryError(
                     f"no array {quote(name)} in {self._file.name}: w.create(name, shape, dtype) "
@@ -446,7 +448,7 @@ class Writer:
             found = self._growing(name)
             offset = found.share() if found.nbytes else 0
             path = os.path.join(self._folder, self._file.held_name)
-            head = _core.crc32c(self._file.get(0, HEAD_NBYTES), 0, None)
+            head = head_of(self._file)
             return SharedArray(path, self._file.name, name, found.shape, found.dtype, offset, head)
 
     def _describe(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -484,6 +486,7 @@ class Writer:
     def _commit(self, is_last: bool) -> None:
         while self._n_writing:
             self._idle.wait()
+        self._check_open()  # still
         metadata = _tree.encode_metadata(self.metadata)
         growing = [one for one in self._arrays.values() if isinstance(one, Growing)]
         for one in growing:  # first, so that the last rows lie behind the others if they can
@@ -577,6 +580,8 @@ class Writer:
                 return
             while self._n_writing:
                 self._idle.wait()
+            if self.closed:
+                return
             try:
                 if self._process == os.getpid():
                     self._generations.cut_off()
@@ -639,6 +644,29 @@ def _open(path: Path, mode: str) -> tuple[_core.File, bool]:
         raise FileExistsError(
             error.errno, "it exists: mode='w' replaces it, mode='a' appends to it", error.filename
         ) from None
+
+
+def _array_of(name: str, items: list[Any]) -> Array:
+    try:
+        return np.asarray(items)
+    except ValueError as error:
+        raise ValueError(f"{quote(name)}: {error}") from None
+
+
+def _shape_of(name: str, shape: int | tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return a shape that an array may have."""
+    try:
+        found = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
+    except TypeError:
+        raise TypeError(f"{quote(name)}: a shape is of ints, not {clip(repr(shape))}") from None
+    if any(n < 0 for n in found) or len(found) > _MAX_NDIM:
+        raise ValueError(f"{quote(name)} cannot have the shape {clip(repr(shape))}")
+    nbytes = math.prod(found) * itemsize
+    if nbytes >= 1 << 62:
+        raise ValueError(
+            f"{quote(name)} cannot have the shape {clip(repr(shape))}: it would have {nbytes} bytes"
+        )
+    return found
 
 
 def _check_name(name: str) -> None:

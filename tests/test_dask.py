@@ -251,7 +251,6 @@ def test_a_target_of_another_shape_is_an_error(
 
 @everywhere
 @pytest.mark.parametrize("options", [{"return_stored": True}, {"load_stored": True}])
-@pytest.mark.xfail(strict=True, reason="it says 'WriterArray' object is not subscriptable")
 def test_what_was_stored_is_not_read_from_the_writer(
     scheduler: str, options: dict[str, bool], source: mxio.Reader, tmp_path: Path
 ) -> None:

@@ -213,7 +213,7 @@ UNNAMED: dict[str, tuple[Work, type[Exception]]] = {
     "a region beyond its dtype": (region("item", (), 1 << 40), OverflowError),
     "creating without a shape": (create("grid2", None, "f4"), TypeError),
     "creating half rows": (create("grid2", (2.5,), "f4"), TypeError),
-    "creating 40 axes": (create("grid2", (1,) * 40, "f4"), ValueError),
+    "creating 70 axes": (create("grid2", (1,) * 70, "f4"), ValueError),
     "creating no dtype": (create("grid2", (2,), "nonsense"), TypeError),
     "a ragged list": (assign("ragged", [[1], [1, 2]]), ValueError),
     "ragged rows": (append("ragged", [[1], [1, 2]]), ValueError),
@@ -231,7 +231,6 @@ def test_what_numpy_refuses_changes_nothing_either(case: str, tmp_path: Path) ->
         goes_on(w, model)
 
 
-@pytest.mark.xfail(strict=True, reason="NumPy's own words are passed on, without the name")
 @pytest.mark.parametrize("case", UNNAMED)
 def test_what_numpy_refuses_is_said_with_the_name(case: str, tmp_path: Path) -> None:
     work, error = UNNAMED[case]
@@ -249,10 +248,7 @@ def test_what_numpy_refuses_is_said_with_the_name(case: str, tmp_path: Path) -> 
     "n",
     [
         1 << 60,
-        pytest.param(
-            1 << 61,
-            marks=pytest.mark.xfail(strict=True, reason="what follows would go behind it"),
-        ),
+        1 << 61,
     ],
 )
 def test_an_array_of_more_bytes_than_a_file_can_have_is_refused(n: int, tmp_path: Path) -> None:
@@ -328,7 +324,6 @@ def test_after_its_end_a_writer_writes_nothing(how: str, tmp_path: Path) -> None
     assert path.read_bytes() == before
 
 
-@pytest.mark.xfail(strict=True, reason="it looks into a file that is closed")
 def test_an_array_of_a_closed_writer_has_a_repr(tmp_path: Path) -> None:
     with mxio.Writer(tmp_path / "x.mxio", sync=False) as w:
         x = w.create("grid", (4, 4), "f4")

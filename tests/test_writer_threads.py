@@ -345,7 +345,6 @@ def test_what_is_done_while_a_region_is_written(meanwhile: str, tmp_path: Path) 
     holds(path, model)
 
 
-@pytest.mark.xfail(strict=True, reason="who waited does not look whether it was closed meanwhile")
 def test_rows_that_wait_while_the_writer_is_closed_are_written_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.mxio"
     w = mxio.Writer(path, sync=False)
