@@ -258,7 +258,7 @@ def test_what_was_stored_is_not_read_from_the_writer(
     with mxio.Writer(tmp_path / "out.mxio", sync=False) as w:
         target = w.create("x", x.shape, x.dtype)
         with pytest.raises(TypeError, match=r"'x'.*written.*commit|'x'.*read.*mxio\.open"):
-            da.store(x, target, return_stored=True, **options).compute()
+            da.store(x, target, **{"return_stored": True, **options}).compute()
 
 
 def test_xarray_is_computed_into_a_writer(source: mxio.Reader, tmp_path: Path) -> None:
