@@ -225,7 +225,8 @@ def test_float16_is_computed_in_float32_and_rounded_once(
     got, expected = half(x), wide(x.astype(np.float64)).asnumpy()
     assert got.dtype == np.float16
     ulp = np.spacing(np.abs(expected).astype(np.float16)).astype(np.float64)
-    assert (np.abs(got.astype(np.float64) - expected) <= 0.51 * ulp).all()
+    # Where terms cancel, what float32 keeps of them is more than an ulp of the result.
+    assert (np.abs(got.astype(np.float64) - expected) <= 0.51 * ulp + 1e-5).all()
 
 
 def test_a_sequence_is_indexed_cut_and_walked_through() -> None:
