@@ -33,7 +33,7 @@ struct mxio_file {
     file_run *runs;      /* of the index that was read last                 */
     uint64_t n_runs;
     int exclusive;       /* commit only where nothing is                    */
-    uint64_t process;    /* that created it                                 */
+    uint64_t process;    /* that created it, or holds it                    */
 };
 
 struct mxio_map {
@@ -153,6 +153,7 @@ mxio_status mxio_file_open_held(const char *path, mxio_file **out,
         return fail_io(err, ENOMEM, "out of memory");
     }
     failed = mxio_os_place_open(path, &file->place);
+    file->process = mxio_os_process();
     if (failed == 0) {
         failed = mxio_os_open_held(&file->place, &file->fd);
     }
@@ -244,8 +245,11 @@ static uint8_t *memory_at(const mxio_file *file, uint64_t nbytes,
     return file->mem + (offset - file->base);
 }
 
-mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes,
-                          uint64_t offset, mxio_err *err) {
+typedef int write_at(int fd, const void *mem, uint64_t nbytes,
+                     uint64_t offset);
+
+static mxio_status put(mxio_file *file, write_at *write_one, const void *mem,
+                       uint64_t nbytes, uint64_t offset, mxio_err *err) {
     int failed;
     if (nbytes == 0) {
         return MXIO_OK;
@@ -259,12 +263,23 @@ mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes,
         memcpy(p, mem, (size_t)nbytes);
         return MXIO_OK;
     }
-    failed = mxio_os_write(file->fd, mem, nbytes, offset);
+    failed = write_one(file->fd, mem, nbytes, offset);
     if (failed != 0) {
         return mxio_fail(err, MXIO_IO, failed, offset, MXIO_NOWHERE,
                          "cannot write");
     }
     return MXIO_OK;
+}
+
+mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes,
+                          uint64_t offset, mxio_err *err) {
+    return put(file, mxio_os_write, mem, nbytes, offset, err);
+}
+
+mxio_status mxio_file_put_direct(mxio_file *file, const void *mem,
+                                 uint64_t nbytes, uint64_t offset,
+                                 mxio_err *err) {
+    return put(file, mxio_os_write_direct, mem, nbytes, offset, err);
 }
 
 mxio_status mxio_file_put_pieces(mxio_file *file, const void *mem,
@@ -500,6 +515,9 @@ void mxio_file_close(mxio_file *file) {
     }
     free(file->runs);
     if (file->fd >= 0) {
+        if (file->place.name != NULL && file->process == mxio_os_process()) {
+            mxio_os_unlock(file->fd);
+        }
         mxio_os_close(file->fd);
     }
     for (uint64_t i = 0; i < file->n_parts; i++) {

@@ -343,6 +343,12 @@ mxio_status mxio_file_reserve(mxio_file *file, uint64_t offset,
 /* Plain transfers, complete or an error.  A file that ends early: CORRUPT. */
 mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes,
                           uint64_t offset, mxio_err *err);
+/* As mxio_file_put, past the page cache where the system offers that and mem and
+ * offset are multiples of 4096: the processor copies nothing, and what is in the
+ * cache stays.  REQUIRES: nobody else uses the file meanwhile. */
+mxio_status mxio_file_put_direct(mxio_file *file, const void *mem,
+                                 uint64_t nbytes, uint64_t offset,
+                                 mxio_err *err);
 /* n pieces of nbytes each, one after another in memory, each to its offset. */
 mxio_status mxio_file_put_pieces(mxio_file *file, const void *mem,
                                  uint64_t nbytes, const uint64_t *offsets,

@@ -50,6 +50,8 @@ int mxio_os_open(const char *path, int *fd);
 int mxio_os_open_shared(const char *path, int *fd);
 /* The file at a place to read and write, locked.  EAGAIN as above. */
 int mxio_os_open_held(const os_place *place, int *fd);
+/* Gives up the lock of a file, also where a child of this process has it open. */
+void mxio_os_unlock(int fd);
 /* ESTALE unless the file is the one at the place. */
 int mxio_os_is_at(const os_place *place, int fd);
 int mxio_os_truncate(int fd, uint64_t nbytes);
@@ -62,6 +64,12 @@ void mxio_os_close(int fd);
 int mxio_os_read(int fd, void *mem, uint64_t nbytes, uint64_t offset,
                  uint64_t *got);
 int mxio_os_write(int fd, const void *mem, uint64_t nbytes, uint64_t offset);
+/* As mxio_os_write, past the page cache as far as the system offers that: whole
+ * blocks, if mem and offset are multiples of them.  REQUIRES: nobody else uses fd
+ * meanwhile. */
+#define OS_BLOCK_NBYTES 4096u
+int mxio_os_write_direct(int fd, const void *mem, uint64_t nbytes,
+                         uint64_t offset);
 
 /* Lets the file end behind offset + nbytes and asks for the space from offset on; a
  * system that cannot promise space sets the length only. */

@@ -30,6 +30,9 @@
 /* Linux moves at most 0x7ffff000 bytes in one call; others may refuse more. */
 static const uint64_t TRANSFER_NBYTES_MAX = 1u << 30;
 
+/* What one call hands to the disk past the page cache: its pages are held meanwhile. */
+static const uint64_t DIRECT_NBYTES = 8u << 20;
+
 enum { NAME_NBYTES_MAX = 255, TEMPORARY_TRIES = 100 };
 
 static int offset_fits(uint64_t offset, uint64_t nbytes) {
@@ -254,6 +257,10 @@ static int lock(int fd) {
                ? EAGAIN : 0;
 }
 
+void mxio_os_unlock(int fd) {
+    (void)flock(fd, LOCK_UN);
+}
+
 /* ESTALE unless fd is the file of that name. */
 static int is_named(int folder, const char *name, int fd, struct stat *st) {
     struct stat named;
@@ -436,15 +443,14 @@ int mxio_os_read(int fd, void *mem, uint64_t nbytes, uint64_t offset,
     return 0;
 }
 
-int mxio_os_write(int fd, const void *mem, uint64_t nbytes,
-                  uint64_t offset) {
-    const uint8_t *p = mem;
+static int write_all(int fd, const uint8_t *p, uint64_t nbytes,
+                     uint64_t offset, uint64_t most) {
     uint64_t done = 0;
     if (!offset_fits(offset, nbytes)) {
         return EFBIG;
     }
     while (done < nbytes) {
-        size_t want = (size_t)min_u64(nbytes - done, TRANSFER_NBYTES_MAX);
+        size_t want = (size_t)min_u64(nbytes - done, most);
         ssize_t n = pwrite(fd, p + done, want, (off_t)(offset + done));
         if (n < 0 && errno == EINTR) {
             continue;
@@ -459,6 +465,43 @@ int mxio_os_write(int fd, const void *mem, uint64_t nbytes,
     }
     return 0;
 }
+
+int mxio_os_write(int fd, const void *mem, uint64_t nbytes,
+                  uint64_t offset) {
+    return write_all(fd, mem, nbytes, offset, TRANSFER_NBYTES_MAX);
+}
+
+#if defined(__linux__)
+int mxio_os_write_direct(int fd, const void *mem, uint64_t nbytes,
+                         uint64_t offset) {
+    const int flags = fcntl(fd, F_GETFL);
+    uint64_t whole = nbytes - nbytes % OS_BLOCK_NBYTES;
+    int failed = 0;
+    if (flags < 0 || (uintptr_t)mem % OS_BLOCK_NBYTES != 0
+        || offset % OS_BLOCK_NBYTES != 0
+        || fcntl(fd, F_SETFL, flags | O_DIRECT) != 0) {
+        whole = 0; /* tmpfs, for one, does not offer it */
+    }
+    if (whole > 0) {
+        failed = write_all(fd, mem, whole, offset, DIRECT_NBYTES);
+        if (fcntl(fd, F_SETFL, flags) != 0) {
+            return errno;
+        }
+        if (failed == EINVAL) { /* offered, and not for these blocks */
+            failed = 0;
+            whole = 0;
+        }
+    }
+    return failed != 0 ? failed
+                       : mxio_os_write(fd, (const uint8_t *)mem + whole,
+                                       nbytes - whole, offset + whole);
+}
+#else
+int mxio_os_write_direct(int fd, const void *mem, uint64_t nbytes,
+                         uint64_t offset) {
+    return mxio_os_write(fd, mem, nbytes, offset);
+}
+#endif
 
 int mxio_os_reserve(int fd, uint64_t offset, uint64_t nbytes) {
     if (!offset_fits(offset, nbytes)) {

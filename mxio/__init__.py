@@ -23,6 +23,7 @@ from mxio._writer import Writer
 from mxio.context import Context, cpu, cpu_pinned, current_context, gpu
 from mxio.errors import (
     ChecksumError,
+    DamageWarning,
     EntryError,
     FormatError,
     FormatWarning,
@@ -31,9 +32,11 @@ from mxio.errors import (
 )
 
 __all__ = [
+    "CheckpointManager",
     "ChecksumError",
     "Context",
     "Damage",
+    "DamageWarning",
     "Entry",
     "EntryError",
     "FormatError",
@@ -47,6 +50,7 @@ __all__ = [
     "Writer",
     "WriterArray",
     "__version__",
+    "checkpoint",
     "compact",
     "copy",
     "cpu",
@@ -73,8 +77,10 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-# Imported when they are used: not everyone comes from MXNet.
+# Imported when they are used: not everyone trains, or comes from MXNet.
 _LATER = {
+    "CheckpointManager": "mxio.checkpoint",
+    "checkpoint": "mxio.checkpoint",
     "gluon": "mxio.gluon",
     "init": "mxio.initializer",
     "initializer": "mxio.initializer",

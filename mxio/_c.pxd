@@ -169,6 +169,8 @@ cdef extern from "mxio.h" nogil:
                                   mxio_err *err)
     mxio_status mxio_file_put(mxio_file *file, const void *mem, uint64_t nbytes, uint64_t offset,
                               mxio_err *err)
+    mxio_status mxio_file_put_direct(mxio_file *file, const void *mem, uint64_t nbytes,
+                                     uint64_t offset, mxio_err *err)
     mxio_status mxio_file_put_pieces(mxio_file *file, const void *mem, uint64_t nbytes,
                                      const uint64_t *offsets, uint64_t n, mxio_err *err)
     mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes, uint64_t offset,

@@ -127,6 +127,7 @@ cdef class File:
     cdef bint _has_buffer
     cdef int _users
     cdef bint _closing
+    cdef object __weakref__
 
     def __init__(self):
         raise TypeError("a File is opened, created or memory")
@@ -273,7 +274,8 @@ cdef class File:
             self._leave()
         return out
 
-    def put(self, buffer, uint64_t offset):
+    def put(self, buffer, uint64_t offset, bint direct=False):
+        """Write bytes; `direct`: past the page cache, if that goes."""
         cdef Py_buffer view
         cdef mxio_err err
         cdef mxio_status status
@@ -281,7 +283,8 @@ cdef class File:
         try:
             PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
             with nogil:
-                status = mxio_file_put(self._file, view.buf, view.len, offset, &err)
+                status = (mxio_file_put_direct if direct else mxio_file_put)(
+                    self._file, view.buf, view.len, offset, &err)
             PyBuffer_Release(&view)
             check(status, &err, self.name)
         finally:

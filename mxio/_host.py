@@ -18,7 +18,7 @@ from mxio import _dtype
 from mxio._sparse import PARTS, SparseArray
 from mxio.errors import described, quote
 
-__all__ = ["dtype_names", "is_arraylike", "to_host", "to_sparse"]
+__all__ = ["dtype_names", "is_arraylike", "is_elsewhere", "on_host", "to_host", "to_sparse"]
 
 Array = np.ndarray[Any, Any]
 
@@ -73,6 +73,22 @@ def to_host(obj: object, name: str) -> tuple[Array, str]:
     except TypeError as exc:
         at = quote(name) if name else "the array"
         raise TypeError(f"{at}: {exc}") from exc.__cause__
+
+
+def is_elsewhere(item: Any) -> bool:
+    """Say whether it is a tensor of torch outside of the host's memory."""
+    torch: Any = sys.modules.get("torch")
+    return torch is not None and isinstance(item, torch.Tensor) and not item.is_cpu
+
+
+def on_host(item: Any, moved: dict[Any, Any]) -> Any:
+    """Return an array whose memory can be written to a file; tied tensors stay tied."""
+    if not is_elsewhere(item):
+        return item
+    key = (item.data_ptr(), tuple(item.shape), item.stride(), item.dtype)
+    if key not in moved:
+        moved[key] = item.detach().cpu()
+    return moved[key]
 
 
 def to_sparse(obj: Any) -> SparseArray | None:

@@ -5,13 +5,18 @@ cdef class Memory:
     """An allocation that arrays view; it lives as long as one of them does."""
 
     cdef void *_data
+    cdef uint64_t _nbytes
     cdef uint64_t _room_nbytes  # of a room; 0: allocated by itself
 
     def __cinit__(self, uint64_t nbytes):
+        self._nbytes = nbytes
         if nbytes:
             self._data = mxio_memory_new(nbytes)
             if self._data == NULL:
                 raise MemoryError(f"cannot allocate {nbytes} bytes")
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self._data, <Py_ssize_t>self._nbytes, 0, flags)
 
     def __dealloc__(self):
         if self._room_nbytes:

@@ -367,18 +367,36 @@ cdef class Plan:
 
     def to_bytes(self, unsigned threads):
         """The whole file as bytes."""
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>self._layout.file_nbytes)
+        self._fill(PyBytes_AS_STRING(out), threads, "the bytes")
+        return out
+
+    def fill(self, buffer, unsigned threads):
+        """The whole file, into memory of its length."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        try:
+            if <uint64_t>view.len != self._layout.file_nbytes:
+                raise SystemError("memory of the file's length")
+            self._fill(<char *>view.buf, threads, "the snapshot")
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int _fill(self, char *p, unsigned threads, object where) except -1:
         cdef mxio_err err
         cdef mxio_file *file = NULL
-        cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>self._layout.file_nbytes)
-        cdef char *p = PyBytes_AS_STRING(out)
-        memset(p, 0, self._layout.file_nbytes)
-        check(mxio_file_memory(p, 0, self._layout.file_nbytes, &file, &err), &err, "the bytes")
+        cdef uint64_t i, at = self._layout.index_offset + self._layout.index_nbytes
+        for i in range(self._n_segments):
+            memset(p + at, 0, self._segments[i].offset - at)
+            at = self._segments[i].offset + self._segments[i].nbytes
+        memset(p + at, 0, self._layout.file_nbytes - at)
+        check(mxio_file_memory(p, 0, self._layout.file_nbytes, &file, &err), &err, where)
         try:
-            self._run(file, 0, threads, "the bytes")
-            self._put_begin(file, "the bytes")
+            self._run(file, 0, threads, where)
+            self._put_begin(file, where)
         finally:
             mxio_file_close(file)
-        return out
+        return 0
 
     def stream(self, write, unsigned threads):
         """Give the file's bytes in order to `write`, a window at a time.

@@ -367,6 +367,13 @@ class Reader(Mapping[str, LazyArray]):
                 yield Damage(None, None, error.offset, 0, str(error))
                 offset = cast(int, error.offset) + 1
 
+    def _check_rest(self) -> None:
+        """Raise FormatError for damage that no array has: what `verify` lists besides."""
+        handle = self.index.handle
+        if handle.other_slot_is_damaged:
+            raise FormatError(f"a slot of the head of {self._file.name} is damaged", 0)
+        self._file.check_padding(handle, 0)
+
     def _damage_of(self, number: int) -> Iterator[Damage]:
         entry = self.index.entry(number)
         first = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
@@ -114,14 +115,30 @@ def create(path: Path, how: str = "") -> _core.File:
     stays locked and may be written on, 'new' for one that replaces nothing, too.
     """
     encoded, name = followed(path)
-    if how:
-        return _core.File.create_held(encoded, name, how == "new")
-    return _core.File.create(encoded, name)
+    if not how:
+        return _core.File.create(encoded, name)
+    file = _core.File.create_held(encoded, name, how == "new")
+    _held.add(file)
+    return file
 
 
 def open_held(path: Path) -> _core.File:
     """Open a file to append to it, locked until it is closed."""
-    return _core.File.open_held(*followed(path))
+    file = _core.File.open_held(*followed(path))
+    _held.add(file)
+    return file
+
+
+# A child of this process has them open, too, and would keep them locked when it is gone.
+_held: weakref.WeakSet[_core.File] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for file in list(_held):
+        file.close()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def followed(path: Path) -> tuple[bytes, str]:

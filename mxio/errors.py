@@ -17,15 +17,19 @@
         └── DeferredInitializationError (RuntimeError)   a parameter without a value yet
 
     UserWarning
-    └── FormatWarning                    read, but not quite as its format wants it
+    ├── FormatWarning                    read, but not quite as its format wants it
+    └── DamageWarning                    what is damaged was left out
 
 Every message is one sentence: what, in which array, where, in which file.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "ChecksumError",
+    "DamageWarning",
     "DeferredInitializationError",
     "EntryError",
     "ExtraParameterError",
@@ -93,6 +97,25 @@ class ChecksumError(FormatError):
 
 class FormatWarning(UserWarning):
     """A file is read although something in it is not as its format wants it."""
+
+
+class DamageWarning(UserWarning):
+    """Something is damaged and was left out of what was loaded: a step, an array.
+
+    Attributes
+    ----------
+    damage : list
+        What was left out, and why.
+    """
+
+    damage: list[Any]
+
+    def __init__(self, message: str, damage: list[Any]) -> None:
+        super().__init__(message)
+        self.damage = damage
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (*self.args, self.damage)
 
 
 class UnsupportedError(MXIOError):

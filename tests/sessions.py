@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from crash import Content, Op, record
 
 import mxio
 
@@ -292,93 +293,31 @@ def same(a: State, b: State) -> bool:
 
 # ---- power cuts ----
 
-SECTOR_NBYTES = 512
-
-
-class Op(NamedTuple):
-    """A write at an offset, or a new length, or the lowest that it may be."""
-
-    what: str
-    at: int = 0
-    data: bytes = b""
-
 
 def recorded(stage: Stage, name: str) -> list[Op]:
     _, log = stage.run(name, DATA=stage.data)
-    data = stage.data.read_bytes()
-    done = 0
-    ops = []
-    for entry in log:
-        what, *told = entry.split()
-        at, n = map(int, told[1:]) if told else (0, 0)
-        if what == "write":
-            ops.append(Op(what, at, data[done : done + n]))
-            done += n
-        else:
-            ops.append(Op("sync folder" if what == "sync" and at else what, at))
-    assert done == len(data)
-    return ops
+    return record(log, stage.data.read_bytes())
 
 
-class Disk:
-    """A file of which the disk has what was synced, and of all else we know not what.
-
-    A sector holds what it held at some time since the sync, each at another time, and one
-    that is new perhaps what was there before; the file has one of the lengths it had.
-    """
+class Disk(Content):
+    """One file, whatever the names it goes through, of which the last one counts."""
 
     def __init__(self, base: bytes | None, is_new: bool) -> None:
+        super().__init__(b"" if is_new or base is None else base)
         self.base = base
-        self.synced = b"" if is_new or base is None else base
-        self.pending: list[Op] = []
         self.may_be_named = self.is_named = not is_new
 
     def do(self, op: Op) -> None:
-        if op.what == "sync":
-            n = len(self.pending)
-            self.synced = self.image([n] * self.n_sectors, n)
-            self.pending = []
-        elif op.what == "rename":
+        super().do(op)
+        if op.what == "rename":
             self.may_be_named = True
         elif op.what == "sync folder":
             self.is_named = self.may_be_named
-        elif op.what in ("write", "truncate", "reserve"):
-            self.pending.append(op)
 
-    @property
-    def n_sectors(self) -> int:
-        ends = [op.at + len(op.data) for op in self.pending]
-        return -(-max([len(self.synced), *ends]) // SECTOR_NBYTES)
-
-    def image(self, reached: list[int], n_lengths: int) -> bytes:
-        """The file with so many of what is pending in each sector, and in its length."""
-        image = bytearray(self.synced.ljust(len(reached) * SECTOR_NBYTES, b"\0"))
-        length = len(self.synced)
-        for k, op in enumerate(self.pending):
-            data, end = op.data, op.at + len(op.data)
-            if op.what == "truncate":
-                data, end = bytes(max(0, len(image) - op.at)), len(image)
-            for sector in range(op.at // SECTOR_NBYTES, -(-end // SECTOR_NBYTES) if data else 0):
-                if reached[sector] > k:
-                    low = max(op.at, sector * SECTOR_NBYTES)
-                    high = min(end, (sector + 1) * SECTOR_NBYTES)
-                    image[low:high] = data[low - op.at : high - op.at]
-            if k < n_lengths:
-                length = op.at if op.what == "truncate" else max(length, end)
-        return bytes(image[:length].ljust(length, b"\0"))
-
-    def cut(self, rng: random.Random) -> bytes | None:
+    def left(self, rng: random.Random) -> bytes | None:
         if not (self.is_named or (self.may_be_named and rng.random() < 0.7)):
             return self.base
-        n, n_sectors = len(self.pending), self.n_sectors
-        often = rng.choice([range(n + 1), [0] * 30 + [n], [0] + [n] * 30, [n]])
-        reached = rng.choices(often, k=n_sectors)
-        image = bytearray(self.image(reached, rng.randint(0, n)))
-        if rng.random() < 0.3:
-            for k in range(-(-len(self.synced) // SECTOR_NBYTES), len(image) // SECTOR_NBYTES):
-                if k >= n_sectors or not reached[k]:
-                    image[k * SECTOR_NBYTES : (k + 1) * SECTOR_NBYTES] = b"\xa5" * SECTOR_NBYTES
-        return bytes(image)
+        return self.cut(rng)
 
 
 def cuts(
@@ -394,7 +333,7 @@ def cuts(
         done += op.what == "returned"
         is_clear = not disk.pending and disk.is_named == disk.may_be_named
         for _ in range(1 if is_clear else samples):
-            image = disk.cut(rng)
+            image = disk.left(rng)
             key = hash((image, done))
             if key not in seen:
                 seen.add(key)

@@ -360,7 +360,6 @@ def test_paths_of_any_kind_and_name(kind: Any, name: str, tmp_path: Path) -> Non
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.xfail(strict=True, reason="a lock is the open file's, which a child has too")
 def test_the_lock_of_a_killed_writer_goes_although_a_child_lives(tmp_path: Path) -> None:
     path = tmp_path / "x.mxio"
     process = child(

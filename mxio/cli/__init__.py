@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         made.set_defaults(run=run)
         made.add_argument("--json", action="store_true", help="print one JSON document")
-        if name not in ("compact", "tutorial"):
+        if name not in ("checkpoints", "compact", "tutorial"):
             made.add_argument(
                 "--encoding", help="of the names in MXNet's files, where they are not UTF-8"
             )
@@ -171,6 +171,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     compact.add_argument("file", metavar="FILE")
 
+    checkpoints = command(
+        "checkpoints",
+        "checkpoints:checkpoints",
+        "list the steps that mxio.CheckpointManager saved in a directory",
+        "The exit status is 1 if a step is found damaged.",
+    )
+    checkpoints.add_argument("directory", metavar="DIR")
+    checkpoints.add_argument("--verify", action="store_true", help="check every byte of each step")
+    checkpoints.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove steps but those that are to be kept and the newest that is sound",
+    )
+    for name, what in (
+        ("--keep-last", "as many of the newest"),
+        ("--keep-every", "multiples of it"),
+        ("--keep-best", "as many of the best by --metric"),
+    ):
+        checkpoints.add_argument(name, type=_count, metavar="N", help=f"keep {what}")
+    checkpoints.add_argument("--metric", metavar="NAME", help="which metric tells the best step")
+    checkpoints.add_argument(
+        "--mode", choices=("min", "max"), default="min", help="whether less of it is better (min)"
+    )
+
     stats = command(
         "stats",
         "stats:stats",
@@ -193,6 +217,12 @@ def _parser() -> argparse.ArgumentParser:
         "tutorial tests the installation.",
     )
     return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"a number of 1 or more, not {text!r}")
+    return int(text)
 
 
 def _tolerance(text: str) -> float:

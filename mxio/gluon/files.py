@@ -114,7 +114,7 @@ def save_parameters(model: Any, path: Any, *, format: str | None = None, **optio
         model.save_parameters(path, format=format, **options)
         return
     moved: dict[Any, Any] = {}
-    arrays = {name: _on_host(item, moved) for name, item in _items(model)}
+    arrays = {name: _host.on_host(item, moved) for name, item in _items(model)}
     _file.save(path, arrays, format=format, **options)
 
 
@@ -211,22 +211,6 @@ def _collect(mapping: Mapping[Any, Any], path: str, found: dict[str, Any]) -> No
         found[name] = item
 
 
-def _is_elsewhere(item: Any) -> bool:
-    """Whether it is a tensor of torch outside of the host's memory."""
-    torch: Any = sys.modules.get("torch")
-    return torch is not None and isinstance(item, torch.Tensor) and not item.is_cpu
-
-
-def _on_host(item: Any, moved: dict[Any, Any]) -> Any:
-    """Return an array whose memory can be written to a file; tied tensors stay tied."""
-    if not _is_elsewhere(item):
-        return item
-    key = (item.data_ptr(), tuple(item.shape), item.stride(), item.dtype)
-    if key not in moved:
-        moved[key] = item.detach().cpu()
-    return moved[key]
-
-
 class _Place:
     """An array of a model, as what a file is read into (`_restore`)."""
 
@@ -256,7 +240,7 @@ class _Place:
 
 
 def _place(name: str, item: Any) -> _Place:
-    if _is_elsewhere(item):
+    if _host.is_elsewhere(item):
         if item.is_meta:
             raise ParameterError(
                 f"{quote(name)} is on the meta device and has no memory to load into: give the "

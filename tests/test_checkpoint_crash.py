@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run that is killed, or whose power is cut, loses no step that was saved, and goes on right.
+
+Runs and what they save are those of tests/training.py; what a power cut may leave, those of
+tests/crash.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from crash import MODELS, Disk, Op, lay_out, record
+from training import EVERY, N_STEPS, RUNS, State, is_made, made, train
+
+import mxio
+
+HERE = Path(__file__).parent
+
+
+# ---- killed, and started again ----
+
+
+def fork_and_train(folder: Path, asynchronous: bool, notes: int) -> int:
+    """Train in a child that this process may kill; notes get what is on the disk."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    with contextlib.suppress(BaseException):
+        state = train(folder, asynchronous, lambda step: os.write(notes, b"%d\n" % step))
+        np.save(folder.parent / "end.npy", np.stack([state["weights"], state["momentum"]]))
+        status = 0
+    os._exit(status)
+
+
+def noted(notes: int) -> list[int]:
+    told = b""
+    while part := os.read(notes, 65536):
+        told += part
+    # The last line may be cut.
+    return [int(line) for line in told.decode().split("\n")[:-1] if line]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
+    tmp_path: Path, asynchronous: bool
+) -> None:
+    whole = train(tmp_path / "whole", asynchronous, lambda step: None)
+    assert whole["step"] == N_STEPS
+    rng = random.Random(asynchronous)
+    kills = middle = n = 0
+    while kills < 250:
+        n += 1
+        folder = tmp_path / f"{n}" / "run"
+        saved, latest = 0, 0.02
+        while True:
+            ours, theirs = os.pipe()
+            child = fork_and_train(folder, asynchronous, theirs)
+            os.close(theirs)
+            time.sleep(rng.random() * latest)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            told = noted(ours)
+            os.close(ours)
+            if told:  # where it began is what was there, or what had just been written
+                assert saved <= -told[0] <= saved + 2 * EVERY
+                saved = max(saved, -told[0], *told)
+                middle += told[-1] > 0 and os.WIFSIGNALED(status)
+            if not os.WIFSIGNALED(status):
+                assert status == 0
+                break
+            kills += 1
+        end = np.load(folder.parent / "end.npy")
+        np.testing.assert_array_equal(end, np.stack([whole["weights"], whole["momentum"]]))
+        left = sorted(name for name in os.listdir(folder) if not name.startswith("step-"))
+        assert left == [".mxio-manager.lock"]
+        shutil.rmtree(folder.parent)
+    assert middle > 20
+
+
+# ---- every call, recorded ----
+
+
+class Host:
+    """A process under the shim that carries out runs, each in a child of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], place: Path) -> None:
+        self.root, self.folder = place / "root", place / "root/a/run"
+        self._process = process
+        self._log, self._data = place / "log", place / "data"
+
+    def run(self, name: str, **told: object) -> tuple[int, list[str]]:
+        """Carry out a run in an empty folder, and return its status and its log."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir()
+        for left in (self._log, self._data):
+            left.unlink(missing_ok=True)
+        env = {f"MXIO_SHIM_{key}": str(value) for key, value in told.items()}
+        env |= {"MXIO_SHIM_LOG": str(self._log), "MXIO_SHIM_LAZY": "1"}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        asked = {"name": name, "folder": str(self.root), "env": env}
+        print(json.dumps(asked), file=self._process.stdin, flush=True)
+        status = int(self._process.stdout.readline())
+        return status, self._log.read_text().splitlines()
+
+    def recorded(self, name: str) -> list[Op]:
+        status, log = self.run(name, DATA=self._data)
+        assert status == 0
+        return record(log, self._data.read_bytes(), self.root)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    if not sys.platform.startswith("linux") or shutil.which("cc") is None:
+        pytest.skip("needs Linux and a C compiler, to preload tests/shim.c")
+    place = tmp_path_factory.mktemp("host")
+    shim = place / "shim.so"
+    source = str(HERE / "shim.c")
+    subprocess.run(
+        ["cc", "-O1", "-shared", "-fPIC", source, "-o", str(shim), "-ldl", "-lpthread"], check=True
+    )
+    root = str(Path(mxio.__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, str(HERE / "training.py")],
+        env={**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": root},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield Host(process, place)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+class Promise:
+    """What was promised so far, by the marks of a run, and whether a folder keeps to it."""
+
+    def __init__(self) -> None:
+        self.saved: dict[int, int] = {}  # the version of each step
+        self.rotten: set[int] = set()
+
+    def hear(self, mark: str) -> None:
+        word, *told = mark.split()
+        if word == "saved":
+            self.saved[int(told[0])] = int(told[1])
+            self.rotten.discard(int(told[0]))
+        elif word == "rotten":
+            self.rotten.add(int(told[0]))
+
+    def holds(self, folder: Path) -> State | None:
+        """Return the step that is restored, once it is what was promised, or newer."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with mxio.CheckpointManager(folder, read_only=True) as manager:
+                state = manager.restore()
+        passed = [
+            one.step
+            for warning in caught
+            if isinstance(warning.message, mxio.DamageWarning)
+            for one in warning.message.damage
+        ]
+        assert set(passed) <= self.rotten
+        sound = set(self.saved) - self.rotten
+        if state is None:
+            assert not self.saved
+            return None
+        assert is_made(state)
+        step = state["step"]
+        assert step >= max(sound, default=0)
+        if step in sound:
+            assert state["version"] in (self.saved[step], self.saved[step] + 1)
+        return state
+
+
+def states_of(
+    model: str, ops: list[Op], seed: str, samples: int
+) -> Iterator[tuple[dict[str, bytes | None], Promise]]:
+    """What power cuts leave at every call, each once, and what was promised by then."""
+    disk, rng, promise = Disk(model), random.Random(seed), Promise()
+    seen = set()
+    for op in ops:
+        if " " in op.what and op.what != "sync folder":
+            promise.hear(op.what)
+        else:
+            disk.do(op)
+        for tree in disk.cuts(rng, samples):
+            key = hash((tuple(sorted(tree.items(), key=str)), tuple(promise.saved.items())))
+            if key not in seen:
+                seen.add(key)
+                yield tree, promise
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", RUNS)
+def test_after_every_power_cut_the_newest_step_that_was_saved_is_restored(
+    host: Host, tmp_path: Path, name: str, model: str
+) -> None:
+    ops = host.recorded(name)
+    folder = tmp_path / "cut"
+    n = 0
+    found: set[Any] = set()
+    promise = Promise()
+    for tree, promise in states_of(model, ops, name, int(os.environ.get("MXIO_CUTS", "12"))):
+        n += 1
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        lay_out(tree, folder)
+        state = promise.holds(folder / "a/run")
+        found.add(None if state is None else (state["step"], state["version"]))
+        if n % 25 == 0:  # and the next process goes on from there
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with mxio.CheckpointManager(folder / "a/run", keep_last=2) as manager:
+                    manager.save(90, made(90))
+                    assert manager.restore()["step"] == 90
+    assert n > 100
+    assert None in found
+    assert {(step, version) for step, version in promise.saved.items()} - found == set()
+
+
+def test_without_the_syncs_a_power_cut_would_lose_steps(host: Host, tmp_path: Path) -> None:
+    for name in RUNS:
+        ops = host.recorded(name)
+        for left_out in ("sync", "sync folder"):
+            losses = 0
+            kept = [op for op in ops if op.what != left_out]
+            for tree, promise in states_of("posix", kept, name, 3):
+                folder = tmp_path / "cut"
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                lay_out(tree, folder)
+                try:
+                    promise.holds(folder / "a/run")
+                except (AssertionError, mxio.FormatError):
+                    losses += 1
+            assert losses, f"{name} without {left_out}"
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_whenever_it_is_killed_and_whatever_fails_no_saved_step_is_lost(
+    host: Host, name: str
+) -> None:
+    _, log = host.run(name)
+    calls = [entry.split()[0] for entry in log if not entry.startswith(("saved", "rotten"))]
+    failed = 0
+    for number, call in enumerate(calls, 1):
+        faults: list[dict[str, object]] = [{"KILL": number}]
+        faults += [{"FAIL": f"{number}:{code}"} for code in (errno.ENOSPC, errno.EIO)]
+        if call == "write":
+            faults.append({"KILL": number, "HALF": 1})
+        for told in faults:
+            status, log = host.run(name, **told)
+            assert status == (-signal.SIGKILL if "KILL" in told else 0)
+            failed += any(entry.startswith("error") for entry in log)
+            promise = Promise()
+            for entry in log:
+                promise.hear(entry)
+            if not host.folder.is_dir():
+                assert not promise.saved
+                continue
+            promise.holds(host.folder)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                mxio.CheckpointManager(host.folder).close()
+            assert not [file for file in os.listdir(host.folder) if file.endswith(".tmp")]
+    assert failed > len(calls) / 2
+
+
+def test_two_processes_at_once_of_which_one_is_refused(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with mxio.CheckpointManager(tmp_path) as manager:
+        manager.save(1, made(1))
+        with context.Pool(1) as pool:
+            message, state = pool.apply(try_both, (str(tmp_path),))
+    assert f"process {os.getpid()} on " in message
+    assert is_made(state)
+
+
+def try_both(folder: str) -> tuple[str, State]:
+    with pytest.raises(BlockingIOError) as caught:
+        mxio.CheckpointManager(folder)
+    with mxio.CheckpointManager(folder, read_only=True) as manager:
+        return str(caught.value), manager.restore()
