@@ -383,6 +383,7 @@ class CheckpointManager:
         self._check_writes()
         with self._saving:
             self._wait()
+            self._raise_failed()
             steps = self._steps.found()
             sound = next((step for step in reversed(steps) if self._is_sound(step)), None)
             if sound is None and steps:
@@ -631,13 +632,15 @@ def _forget() -> None:
         manager._forked()
 
 
-def _tell_at_exit() -> None:
+def _end() -> None:
+    """Wait for what was saved after the interpreter had waited for threads; tell what failed."""
     for manager in list(_managers):
+        manager._wait()
         manager._tell_failed()
 
 
 os.register_at_fork(after_in_child=_forget)
-atexit.register(_tell_at_exit)
+atexit.register(_end)
 
 
 def _step(step: Any) -> int:
