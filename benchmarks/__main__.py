@@ -24,6 +24,7 @@ from typing import Any
 
 from benchmarks import (
     append,
+    checkpoint,
     checksum,
     formats,
     load,
@@ -52,6 +53,7 @@ QUESTIONS: dict[str, ModuleType] = {
     "small": small,
     "partial": partial,
     "append": append,
+    "checkpoint": checkpoint,
     "checksum": checksum,
     "memory": memory,
     "scale": scale,
@@ -69,7 +71,7 @@ def question(module: ModuleType) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    asked = "\n".join(f"  {name:9}{question(module)}" for name, module in QUESTIONS.items())
+    asked = "\n".join(f"  {name:10}{question(module)}" for name, module in QUESTIONS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=f"How fast is mxio, beside its peers? Questions:\n\n{asked}",

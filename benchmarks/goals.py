@@ -111,6 +111,10 @@ def _against(where: str, name: str, other: str, figures: Figures) -> float:
     return figures.median(where, name) / figures.median(where, other)
 
 
+def _share(where: str, figures: Figures) -> float:
+    return 100 * figures.median(where)
+
+
 def _growth(what: str, aim: float, case: str, series: str) -> Goal:
     """How much more an array costs, at worst, than where there are fewest of them."""
 
@@ -211,6 +215,25 @@ GOALS = [
         partial(_against, "append/open", "mxio", "mxio, compacted"),
         "{:.3g}× the time",
     ),
+    _at_most_times(
+        "Stall of a save in the background, against one memcpy", 1.25, "checkpoint/stall", "limit"
+    ),
+    *(
+        Goal(
+            f"A loop of matrix products, {threads}, keeps while a save is written",
+            aim,
+            True,
+            partial(_share, f"checkpoint/loop_{n}"),
+            "{:.0f} %",
+        )
+        for n, threads, aim in ((1, "one BLAS thread", 90), (2, "two BLAS threads", 75))
+    ),
+    _at_most(
+        "Save a step durably, against save",
+        1.05,
+        partial(_against, "checkpoint/save", "mxio", "mxio, save()"),
+        "{:.3g}× the time",
+    ),
     _at_most(
         "Memory beside the arrays, save", 16, lambda f: f.median("memory/save") / _MIB, "{:.1f} MiB"
     ),
@@ -227,7 +250,7 @@ GOALS = [
         "A spinning thread during a durable save keeps",
         80,
         True,
-        lambda f: 100 * f.median("save/spin"),
+        partial(_share, "save/spin"),
         "{:.0f} %",
     ),
 ]
