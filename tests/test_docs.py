@@ -11,6 +11,8 @@ import importlib
 import pkgutil
 import re
 import shlex
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,27 @@ def test_the_lines_of_the_page_on_large_files_run(
     assert run["loss"].shape == (1005,)
     assert run["grid"][249:251, 0].tolist() == [0, 1.5]
     np.testing.assert_array_equal(names["some"], names["words"][[5, 99, 12_000]])  # type: ignore[index,arg-type]
+
+
+def test_the_lines_of_the_page_on_checkpoints_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for _ in range(2):  # the second time it goes on from the end of the first
+            names: dict[str, object] = {}
+            text = "".join(blocks(ROOT / "docs/CHECKPOINTS.md", "python"))
+            with NameManager():
+                exec(compile(text, "docs/CHECKPOINTS.md", "exec"), names)
+            assert names["state"]["step"] == 200  # type: ignore[index]
+            shutil.rmtree("nets")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with mxio.CheckpointManager("run", metric="loss") as manager:
+        assert manager.steps() == [160, 180, 200]
+        np.testing.assert_array_equal(manager.restore()["weights"], names["state"]["weights"])  # type: ignore[index]
+        assert manager.info(200).metrics["loss"] < 0.1
 
 
 def test_the_lines_of_the_page_on_networks_run(
