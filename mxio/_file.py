@@ -10,6 +10,7 @@ the structure puts them together again. Defaults live in the signatures below.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from mxio._progress import Progress, counted, shown
 from mxio._reader import Damage, Reader, thread_count
 from mxio._source import Path, Source, Target, create, open_source, writer_of
 from mxio._stream import Cast, Streams, stand_in
-from mxio.errors import FormatError, quote
+from mxio.errors import DamageWarning, FormatError, clip, quote
 
 __all__ = ["dumps", "load", "loads", "open", "prepare", "save", "verify", "write"]
 
@@ -238,6 +239,7 @@ def load(
     threads: int | None = None,
     encoding: str | None = None,
     strip: str | Iterable[str] = (),
+    on_damage: str = "raise",
     progress: bool | Progress | None = None,
 ) -> Any:
     """Load what was saved: an array, a list, a dict or a tree, of the same shape.
@@ -269,6 +271,10 @@ def load(
     strip : str or iterable of str, optional
         Prefixes cut from the names of a dict, such as ``('arg:', 'aux:')``, which
         MXNet's exports have. (``mxio.model.load_checkpoint`` tells the two apart.)
+    on_damage : {'raise', 'skip'}, default 'raise'
+        'skip': what is damaged is left out of dicts, and None stands in its place in lists,
+        in tuples and for an array by itself. A DamageWarning says so; its `damage` is a list
+        of `Damage`. Head, index and structure must be sound.
     progress : bool or callable, optional
         As in `save`. Nothing is told with ``mmap=True``.
 
@@ -276,6 +282,7 @@ def load(
     ------
     ChecksumError
         Contents changed: the message names the array, the chunk and the offset.
+        (``on_damage='skip'`` loads the rest.)
     FormatError
         These bytes are not a valid file.
     UnsupportedError
@@ -290,19 +297,33 @@ def load(
     """
     if mmap and not isinstance(source, (str, os.PathLike)):
         raise ValueError(f"mmap=True needs the path of a file, not {type(source).__name__}")
+    if on_damage not in ("raise", "skip"):
+        raise ValueError(f"on_damage is 'raise' or 'skip', not {on_damage!r}")
+    skips = on_damage == "skip"
+    if skips and (mmap or verify is False):
+        raise ValueError("on_damage='skip' needs the checksums: no mmap=True, no verify=False")
     with Reader(source, verify=verify, threads=threads, encoding=encoding) as reader:
         index = reader.index
         numbers = range(len(index)) if names is None else index.numbers(names)
+        damage: list[Damage] = []
         if mmap:
             arrays = reader._map(numbers, verify)
         else:
             with shown(progress, f"load {_name_of(source)}") as tell:
-                arrays = reader._copy(numbers, tell)
+                if skips:
+                    arrays, damage = reader._copy_sound(numbers, tell)
+                else:
+                    arrays = reader._copy(numbers, tell)
         if names is None:
             loaded = _tree.unflatten(index.structure, index.names(), arrays)
         else:
             found = [index.entry(number).name for number in numbers]
             loaded = dict(zip(found, arrays, strict=True))
+    if damage:
+        loaded = _tree.without_damaged(loaded)
+        lost = ", ".join(quote(name) for name in dict.fromkeys(str(one.name) for one in damage))
+        message = f"{_name_of(source) or 'the file'}: damaged and left out: {clip(lost)}"
+        warnings.warn(DamageWarning(message, damage), stacklevel=2)
     return _stripped(loaded, (strip,) if isinstance(strip, str) else tuple(strip))
 
 

@@ -351,13 +351,8 @@ class Reader(Mapping[str, LazyArray]):
             # Once more, entry by entry, going on behind each damaged chunk.
             for number in range(len(self.index)):
                 yield from self._damage_of(number)
-        for number, codec in self.index.codecs.items():
-            entry = self.index.entry(number)
-            try:
-                for _ in codec.pieces(self._file, entry, True):
-                    pass
-            except FormatError as error:
-                yield Damage(entry.name, None, error.offset, entry.stored_nbytes, str(error))
+        for number in self.index.codecs:
+            yield from self._coded_damage_of(number)
         offset = 0
         while True:
             try:
@@ -386,6 +381,37 @@ class Reader(Mapping[str, LazyArray]):
                 nbytes = min(entry.chunk_nbytes, entry.nbytes - chunk * entry.chunk_nbytes)
                 yield Damage(entry.name, chunk, offset, nbytes, str(error))
                 first = chunk + 1
+
+    def _coded_damage_of(self, number: int) -> Iterator[Damage]:
+        entry = self.index.entry(number)
+        try:
+            for _ in self.index.codecs[number].pieces(self._file, entry, True):
+                pass
+        except FormatError as error:
+            yield Damage(entry.name, None, error.offset, entry.stored_nbytes, str(error))
+
+    def _copy_sound(
+        self, numbers: Sequence[int], progress: Progress | None = None
+    ) -> tuple[list[Any], list[Damage]]:
+        """Read entries as `_copy` does, with a mark in place of damaged ones; and the damage."""
+        try:
+            return list(self._copy(numbers, progress)), []
+        except FormatError:
+            pass
+        found: dict[int, list[Damage]] = {}  # by number; of a second name that of the first
+        firsts = []
+        for number in numbers:
+            alias_of = self.index.entry(number).alias_of
+            first = number if alias_of is None else alias_of
+            firsts.append(first)
+            if first not in found:
+                is_coded = first in self.index.codecs
+                damages = self._coded_damage_of if is_coded else self._damage_of
+                found[first] = list(damages(first))
+        pairs = list(zip(numbers, firsts, strict=True))
+        sound = iter(self._copy([number for number, first in pairs if not found[first]]))
+        arrays = [_tree.DAMAGED if found[first] else next(sound) for first in firsts]
+        return arrays, [one for first in found.values() for one in first]
 
     def _copy(
         self, numbers: Sequence[int], progress: Progress | None = None

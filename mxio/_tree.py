@@ -28,7 +28,16 @@ import numpy as np
 from mxio._sparse import PARTS, SparseArray
 from mxio.errors import FormatError, UnsupportedError, clip, described, quote
 
-__all__ = ["JSON", "decode_metadata", "encode_metadata", "flatten", "no_array", "unflatten"]
+__all__ = [
+    "DAMAGED",
+    "JSON",
+    "decode_metadata",
+    "encode_metadata",
+    "flatten",
+    "no_array",
+    "unflatten",
+    "without_damaged",
+]
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Key: TypeAlias = "bool | int | str | None"
@@ -321,6 +330,24 @@ def extended(structure: bytes, name: str) -> bytes:
 
 # ---- structure, names, arrays → what was saved -----------------------------------------------
 
+# Stands where an array is damaged, until `without_damaged` has taken it out.
+DAMAGED = object()
+
+
+def without_damaged(saved: Any) -> Any:
+    """Return what was loaded without what is damaged: in a dict no item, elsewhere None."""
+    if isinstance(saved, dict):
+        items = ((key, _sound(item)) for key, item in saved.items())
+        return {key: item for key, item in items if item is not DAMAGED}
+    if isinstance(saved, (list, tuple)):
+        items = (_sound(item) for item in saved)
+        return type(saved)(None if item is DAMAGED else item for item in items)
+    return None if saved is DAMAGED else saved
+
+
+def _sound(item: Any) -> Any:
+    return item if item is DAMAGED else without_damaged(item)
+
 
 def unflatten(structure: bytes, names: Sequence[str], arrays: Sequence[object]) -> object:
     """Return what was saved, from the structure in a file and its arrays in their order."""
@@ -394,6 +421,8 @@ class _Build:
         ):
             raise _bad(path, f"a {stype!r} without a shape")
         parts = {part: self._take(prefix + part) for part in PARTS[stype]}
+        if any(part is DAMAGED for part in parts.values()):
+            return DAMAGED
         try:
             return SparseArray(stype, shape, **parts)
         except ValueError as exc:
