@@ -2,7 +2,8 @@
 """One extension, from Cython and C.
 
 Switches, as environment variables: MXIO_DEBUG=1 (no optimisation, Cython's bounds
-checks back on), MXIO_SANITIZE=address,undefined.
+checks back on), MXIO_SANITIZE=address,undefined, MXIO_TEST_HOOKS=1 (calls of the system and
+allocations can be told to fail: csrc/faults.h).
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from setuptools import Extension, setup
 
 DEBUG = os.environ.get("MXIO_DEBUG") == "1"
 SANITIZE = os.environ.get("MXIO_SANITIZE", "")
+TEST_HOOKS = os.environ.get("MXIO_TEST_HOOKS") == "1"
 
-C_FILES = (
+C_FILES: tuple[str, ...] = (
     "arrays",
     "chain",
     "cpu",
@@ -38,12 +40,17 @@ C_FILES = (
     "strided",
 )
 
+if TEST_HOOKS:
+    C_FILES += ("faults",)
+
 compile_args = ["-std=c99", "-fvisibility=hidden"]
 compile_args += ["-O0", "-g"] if DEBUG else ["-O3"]
 link_args: list[str] = []
 if SANITIZE:
     compile_args += [f"-fsanitize={SANITIZE}", "-g", "-fno-omit-frame-pointer"]
     link_args += [f"-fsanitize={SANITIZE}"]
+if TEST_HOOKS:
+    compile_args += ["-DMXIO_TEST_HOOKS=1", "-D_GNU_SOURCE=1", "-include", "csrc/faults.h"]
 if sys.platform != "darwin":
     link_args += ["-pthread"]
 

@@ -18,6 +18,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifdef MXIO_TEST_HOOKS
+#include "faults_calls.h"
+#endif
+
 /* ---- memory -------------------------------------------------------------- */
 
 #if !defined(MAP_NORESERVE)

@@ -27,6 +27,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef MXIO_TEST_HOOKS
+#include "faults_calls.h"
+#endif
+
 /* Linux moves at most 0x7ffff000 bytes in one call; others may refuse more. */
 static const uint64_t TRANSFER_NBYTES_MAX = 1u << 30;
 
