@@ -3,7 +3,7 @@
 
 Switches, as environment variables: MXIO_DEBUG=1 (no optimisation, Cython's bounds
 checks back on), MXIO_SANITIZE=address,undefined, MXIO_TEST_HOOKS=1 (calls of the system and
-allocations can be told to fail: csrc/faults.h).
+allocations can be told to fail: tests/faults.h).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from setuptools import Extension, setup
 
 DEBUG = os.environ.get("MXIO_DEBUG") == "1"
 SANITIZE = os.environ.get("MXIO_SANITIZE", "")
-TEST_HOOKS = os.environ.get("MXIO_TEST_HOOKS") == "1"
+TEST_FILES = ("tests/faults.c",) if os.environ.get("MXIO_TEST_HOOKS") == "1" else ()
 
-C_FILES: tuple[str, ...] = (
+C_FILES = (
     "arrays",
     "chain",
     "cpu",
@@ -40,23 +40,20 @@ C_FILES: tuple[str, ...] = (
     "strided",
 )
 
-if TEST_HOOKS:
-    C_FILES += ("faults",)
-
 compile_args = ["-std=c99", "-fvisibility=hidden"]
 compile_args += ["-O0", "-g"] if DEBUG else ["-O3"]
 link_args: list[str] = []
 if SANITIZE:
     compile_args += [f"-fsanitize={SANITIZE}", "-g", "-fno-omit-frame-pointer"]
     link_args += [f"-fsanitize={SANITIZE}"]
-if TEST_HOOKS:
-    compile_args += ["-DMXIO_TEST_HOOKS=1", "-D_GNU_SOURCE=1", "-include", "csrc/faults.h"]
+if TEST_FILES:
+    compile_args += ["-DMXIO_TEST_HOOKS=1", "-D_GNU_SOURCE=1", "-Itests", "-include", "faults.h"]
 if sys.platform != "darwin":
     link_args += ["-pthread"]
 
 extension = Extension(
     "mxio._core",
-    sources=["mxio/_core.pyx", *(f"csrc/{name}.c" for name in C_FILES)],
+    sources=["mxio/_core.pyx", *(f"csrc/{name}.c" for name in C_FILES), *TEST_FILES],
     depends=[
         "mxio/_append.pxi",
         "mxio/_c.pxd",

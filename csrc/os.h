@@ -6,6 +6,9 @@
  * files like these.  Every function that can fail returns 0 or an errno value, never both
  * and never -1.  Transfers are complete or fail: interrupted calls are resumed,
  * short ones continued, long ones split.
+ *
+ * In test builds (MXIO_TEST_HOOKS) each call of the system goes through
+ * tests/faults_calls.h, which may fail it.
  */
 #ifndef MXIO_OS_H
 #define MXIO_OS_H

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work that is done while one call of the system, or one allocation, is made to fail.
 
-Run with an extension that was built with csrc/faults.h (tests/test_faults.py does): each piece of
+Run with an extension that was built with tests/faults.h (tests/test_faults.py does): each piece of
 work is done once to count what it asks for, then again for each of these, and each way to fail.
 Every time it ends as it should or raises what it should, nothing is left open, allocated or
 lying about, the file that was there is whole, and the same work, done again, succeeds.
@@ -35,7 +35,7 @@ RESUMED = {"pread": errno.EINTR, "pwrite": errno.EINTR, "fsync": errno.EINTR}
 
 
 class Faults:
-    """The counters of csrc/faults.c."""
+    """The counters of tests/faults.c."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(_core.__file__)

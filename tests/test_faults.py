@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every call of the system and every allocation of each piece of work fails once, and for good.
 
-The extension is compiled a second time, with the seam of csrc/faults.h. The work, and what must
+The extension is compiled a second time, with the seam of tests/faults.h. The work, and what must
 hold, is in tests/faulty.py.
 """
 
@@ -39,14 +39,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in PACKAGE.iterdir():
         if not path.name.startswith("_core.c"):
             (folder / "mxio" / path.name).symlink_to(path)
-    sources = [PACKAGE / "_core.c", *sorted((ROOT / "csrc").glob("*.c"))]
+    sources = [PACKAGE / "_core.c", HERE / "faults.c", *sorted((ROOT / "csrc").glob("*.c"))]
     flags = ["-O1", "-fPIC", "-std=c99", "-fvisibility=hidden", "-w"]
     flags += [
         "-DMXIO_TEST_HOOKS=1",
         "-D_GNU_SOURCE=1",
         "-DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION",
     ]
-    flags += ["-DNPY_TARGET_VERSION=NPY_2_0_API_VERSION", "-include", "csrc/faults.h", "-Icsrc"]
+    flags += ["-DNPY_TARGET_VERSION=NPY_2_0_API_VERSION", "-include", "tests/faults.h", "-Icsrc"]
     flags += [f"-I{sysconfig.get_paths()['include']}", f"-I{np.get_include()}"]
 
     def compile_one(source: Path) -> str:
