@@ -150,10 +150,13 @@ class Change(NamedTuple):
 class Disk:
     """A tree of files and folders below a root."""
 
-    def __init__(self, model: str, base: dict[str, bytes] | None = None) -> None:
+    def __init__(self, model: str, base: dict[str, bytes | None] | None = None) -> None:
         self.model = model
-        self.base = {name: Content(data) for name, data in (base or {}).items()}
-        self.now: dict[str, Content | None] = dict(self.base)  # None: a folder
+        # None: a folder.
+        self.base: dict[str, Content | None] = {
+            name: None if data is None else Content(data) for name, data in (base or {}).items()
+        }
+        self.now = dict(self.base)
         self.pending: list[Change] = []
 
     def do(self, op: Op) -> None:

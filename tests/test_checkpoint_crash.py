@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -25,13 +22,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from crash import MODELS, Disk, Op, lay_out, record
+from crash import MODELS, Disk, Op, lay_out
+from host import Host, hosted, states_of
 from training import EVERY, N_STEPS, RUNS, State, is_made, made, train
 
 import mxio
-
-HERE = Path(__file__).parent
-
 
 # ---- killed, and started again ----
 
@@ -98,56 +93,19 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
 # ---- every call, recorded ----
 
 
-class Host:
-    """A process under the shim that carries out runs, each in a child of its own."""
-
-    def __init__(self, process: subprocess.Popen[str], place: Path) -> None:
-        self.root, self.folder = place / "root", place / "root/a/run"
-        self._process = process
-        self._log, self._data = place / "log", place / "data"
-
-    def run(self, name: str, **told: object) -> tuple[int, list[str]]:
-        """Carry out a run in an empty folder, and return its status and its log."""
-        shutil.rmtree(self.root, ignore_errors=True)
-        self.root.mkdir()
-        for left in (self._log, self._data):
-            left.unlink(missing_ok=True)
-        env = {f"MXIO_SHIM_{key}": str(value) for key, value in told.items()}
-        env |= {"MXIO_SHIM_LOG": str(self._log), "MXIO_SHIM_LAZY": "1"}
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        asked = {"name": name, "folder": str(self.root), "env": env}
-        print(json.dumps(asked), file=self._process.stdin, flush=True)
-        status = int(self._process.stdout.readline())
-        return status, self._log.read_text().splitlines()
-
-    def recorded(self, name: str) -> list[Op]:
-        status, log = self.run(name, DATA=self._data)
-        assert status == 0
-        return record(log, self._data.read_bytes(), self.root)
-
-
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    if not sys.platform.startswith("linux") or shutil.which("cc") is None:
-        pytest.skip("needs Linux and a C compiler, to preload tests/shim.c")
-    place = tmp_path_factory.mktemp("host")
-    shim = place / "shim.so"
-    source = str(HERE / "shim.c")
-    subprocess.run(
-        ["cc", "-O1", "-shared", "-fPIC", source, "-o", str(shim), "-ldl", "-lpthread"], check=True
-    )
-    root = str(Path(mxio.__file__).parents[1])
-    with subprocess.Popen(
-        [sys.executable, str(HERE / "training.py")],
-        env={**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": root},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield Host(process, place)
-        assert process.stdin is not None
-        process.stdin.close()
+    with hosted(tmp_path_factory.mktemp("host")) as made_there:
+        yield made_there
+
+
+SAMPLES = int(os.environ.get("MXIO_CUTS", "12"))
+
+
+def cuts(
+    model: str, ops: list[Op], seed: str, samples: int
+) -> Iterator[tuple[dict[str, bytes | None], Promise]]:
+    return states_of(Disk(model), ops, seed, samples, Promise())
 
 
 class Promise:
@@ -190,24 +148,6 @@ class Promise:
         return state
 
 
-def states_of(
-    model: str, ops: list[Op], seed: str, samples: int
-) -> Iterator[tuple[dict[str, bytes | None], Promise]]:
-    """What power cuts leave at every call, each once, and what was promised by then."""
-    disk, rng, promise = Disk(model), random.Random(seed), Promise()
-    seen = set()
-    for op in ops:
-        if " " in op.what and op.what != "sync folder":
-            promise.hear(op.what)
-        else:
-            disk.do(op)
-        for tree in disk.cuts(rng, samples):
-            key = hash((tuple(sorted(tree.items(), key=str)), tuple(promise.saved.items())))
-            if key not in seen:
-                seen.add(key)
-                yield tree, promise
-
-
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", RUNS)
 def test_after_every_power_cut_the_newest_step_that_was_saved_is_restored(
@@ -218,7 +158,7 @@ def test_after_every_power_cut_the_newest_step_that_was_saved_is_restored(
     n = 0
     found: set[Any] = set()
     promise = Promise()
-    for tree, promise in states_of(model, ops, name, int(os.environ.get("MXIO_CUTS", "12"))):
+    for tree, promise in cuts(model, ops, name, SAMPLES):
         n += 1
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -242,7 +182,7 @@ def test_without_the_syncs_a_power_cut_would_lose_steps(host: Host, tmp_path: Pa
         for left_out in ("sync", "sync folder"):
             losses = 0
             kept = [op for op in ops if op.what != left_out]
-            for tree, promise in states_of("posix", kept, name, 3):
+            for tree, promise in cuts("posix", kept, name, 3):
                 folder = tmp_path / "cut"
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
@@ -273,14 +213,15 @@ def test_whenever_it_is_killed_and_whatever_fails_no_saved_step_is_lost(
             promise = Promise()
             for entry in log:
                 promise.hear(entry)
-            if not host.folder.is_dir():
+            folder = host.root / "a/run"
+            if not folder.is_dir():
                 assert not promise.saved
                 continue
-            promise.holds(host.folder)
+            promise.holds(folder)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                mxio.CheckpointManager(host.folder).close()
-            assert not [file for file in os.listdir(host.folder) if file.endswith(".tmp")]
+                mxio.CheckpointManager(folder).close()
+            assert not [file for file in os.listdir(folder) if file.endswith(".tmp")]
     assert failed > len(calls) / 2
 
 

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process under tests/shim.c that carries out runs, each in a child of its own.
+
+A run is a function of a folder and of what hears its marks; its calls, and between them its
+marks, are written down. `states_of` says what power cuts leave of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pytest
+import saves
+import training
+from crash import Disk, Op, lay_out, record
+
+import mxio
+
+Tree = dict[str, "bytes | None"]
+RUNS = saves.RUNS | training.RUNS
+
+
+class Host:
+    """A process under the shim that carries out runs, each in a child of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], place: Path) -> None:
+        self.root = place / "root"
+        self._process = process
+        self._log, self._data = place / "log", place / "data"
+
+    def run(self, name: str, base: Tree | None = None, **told: object) -> tuple[int, list[str]]:
+        """Carry out a run in a folder that holds `base`, and return its status and its log."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir()
+        lay_out(base or {}, self.root)
+        for left in (self._log, self._data):
+            left.unlink(missing_ok=True)
+        env = {f"MXIO_SHIM_{key}": str(value) for key, value in told.items()}
+        env |= {"MXIO_SHIM_LOG": str(self._log), "MXIO_SHIM_LAZY": "1"}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        asked = {"name": name, "folder": str(self.root), "env": env}
+        print(json.dumps(asked), file=self._process.stdin, flush=True)
+        status = int(self._process.stdout.readline())
+        return status, self._log.read_text().splitlines()
+
+    def recorded(self, name: str, base: Tree | None = None) -> list[Op]:
+        status, log = self.run(name, base, DATA=self._data)
+        assert status == 0
+        return record(log, self._data.read_bytes(), self.root)
+
+
+@contextlib.contextmanager
+def hosted(place: Path) -> Iterator[Host]:
+    """Start the process, in a folder of its own."""
+    if not sys.platform.startswith("linux") or shutil.which("cc") is None:
+        pytest.skip("needs Linux and a C compiler, to preload tests/shim.c")
+    shim = place / "shim.so"
+    source = str(Path(__file__).parent / "shim.c")
+    subprocess.run(
+        ["cc", "-O1", "-shared", "-fPIC", source, "-o", str(shim), "-ldl", "-lpthread"], check=True
+    )
+    root = str(Path(mxio.__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, __file__],
+        env={**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": root},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield Host(process, place)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+class Hears(Protocol):
+    """What was promised, by the marks of a run."""
+
+    def hear(self, mark: str) -> None: ...
+
+
+Promised = TypeVar("Promised", bound=Hears)
+
+
+def states_of(
+    disk: Disk, ops: list[Op], seed: str, samples: int, promise: Promised
+) -> Iterator[tuple[Tree, Promised]]:
+    """What power cuts leave at every call, each once, and what was promised by then."""
+    rng, told = random.Random(seed), 0
+    seen: set[int] = set()
+    for op in ops:
+        if " " in op.what and op.what != "sync folder":
+            promise.hear(op.what)
+            told += 1
+        else:
+            disk.do(op)
+        for tree in disk.cuts(rng, samples):
+            key = hash((told, *sorted(tree.items(), key=str)))
+            if key not in seen:
+                seen.add(key)
+                yield tree, promise
+
+
+# ---- in the process --------------------------------------------------------------------------
+
+
+def carry_out(run: Callable[[str, Any], None], folder: str) -> None:
+    """Carry out a run under the shim; its marks go into the log of calls."""
+    log = os.open(os.environ["MXIO_SHIM_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def told(mark: str) -> None:
+        os.write(log, f"{mark}\n".encode())
+
+    os.environ["MXIO_SHIM_ON"] = "1"
+    try:
+        run(folder, told)
+    except OSError as error:
+        told(f"error {error.errno} {error}")
+
+
+def serve() -> None:
+    """Carry out one run after another, each in a child, as stdin asks for them."""
+    warnings.simplefilter("ignore")
+    for line in sys.stdin:
+        asked = json.loads(line)
+        child = os.fork()
+        if not child:
+            os.environ.update(asked["env"])
+            try:
+                carry_out(RUNS[asked["name"]], asked["folder"])
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

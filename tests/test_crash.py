@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""After a power cut at any moment of a save a file is the old one or the new one, whole.
+
+Runs are those of tests/saves.py, what may be left of them is said by tests/crash.py.
+``MXIO_CUTS=N`` tries N times as many states as are tried without.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from crash import MODELS, Disk, Op, lay_out
+from host import Host, hosted, states_of
+from saves import RUNS, Promise
+from training import made
+
+import mxio
+
+SAMPLES = 3 * int(os.environ.get("MXIO_CUTS", "1"))
+# Files with names of their own appear early, and large ones have many sectors.
+FEWEST = 60
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with hosted(tmp_path_factory.mktemp("host")) as made_there:
+        yield made_there
+
+
+def cuts(model: str, ops: list[Op], name: str, samples: int) -> Iterator[Any]:
+    return states_of(Disk(model), ops, name, samples, Promise())
+
+
+def laid_out(tree: dict[str, bytes | None], folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    lay_out(tree, folder)
+    return folder
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", RUNS)
+def test_what_a_power_cut_leaves_is_what_was_promised_or_on_its_way(
+    host: Host, tmp_path: Path, name: str, model: str
+) -> None:
+    ops = host.recorded(name)
+    found: set[Any] = set()
+    n = 0
+    promise = Promise()
+    for tree, promise in cuts(model, ops, name, SAMPLES):
+        n += 1
+        try:
+            found.add(promise.holds(laid_out(tree, tmp_path / "cut")))
+        except Exception as error:
+            raise AssertionError(f"{name}, {model}, state {n}: {error!r}") from error
+    print(f"{name}, {model}: {n} states")
+    assert n >= FEWEST
+    assert () in found  # nothing yet
+    assert len(found) >= len(promise.saved) + 1  # old ones and new ones were met
+
+
+@pytest.mark.parametrize("left_out", ["sync", "sync folder"])
+def test_without_its_syncs_each_run_would_lose_something(
+    host: Host, tmp_path: Path, left_out: str
+) -> None:
+    for name in RUNS:
+        ops = [op for op in host.recorded(name) if op.what != left_out]
+        losses = 0
+        for tree, promise in cuts("posix", ops, name, 2):
+            try:
+                promise.holds(laid_out(tree, tmp_path / "cut"))
+            except (AssertionError, mxio.FormatError):
+                losses += 1
+                break
+        assert losses, name
+
+
+def test_what_is_done_after_a_power_cut_may_be_cut_too(host: Host, tmp_path: Path) -> None:
+    """A manager goes on with what one cut left, and there is another one."""
+    ops = host.recorded("plain")
+    trees = [tree for tree, _ in cuts_of_steps(ops, "posix", 4)]
+    n = 0
+    for k, tree in enumerate(trees[:: max(1, len(trees) // (8 * SAMPLES))]):
+        folder = laid_out(tree, tmp_path / "cut")
+        newest = newest_in(folder)
+        later = host.recorded("going on", tree)
+        disk = Disk("posix" if k % 2 else "journal", tree)
+        for left, promise in states_of(disk, later, f"{k}", SAMPLES, Steps()):
+            n += 1
+            found = newest_in(laid_out(left, tmp_path / "cut"))
+            assert found >= newest
+            assert found >= promise.newest
+    print(f"going on: {n} states")
+    assert n > 300
+
+
+class Steps:
+    """The newest step that was said to be saved."""
+
+    newest = -1
+
+    def hear(self, mark: str) -> None:
+        self.newest = max(self.newest, int(mark.split()[1]))
+
+
+def cuts_of_steps(ops: list[Op], model: str, samples: int) -> Iterator[Any]:
+    return states_of(Disk(model), ops, "steps", samples, Steps())
+
+
+def newest_in(folder: Path) -> int:
+    with mxio.CheckpointManager(folder / "a/run", read_only=True) as manager:
+        state = manager.restore()
+    if state is None:
+        return -1
+    np.testing.assert_array_equal(state["weights"], made(state["step"])["weights"])
+    return int(state["step"])
