@@ -18,16 +18,16 @@ import mxio
 from mxio.gluon import nn
 
 Told = Callable[[str], object]
-N_VERSIONS = 6
 
 
-def contents(version: int, large: bool = False) -> dict[str, Any]:
+def contents(version: int, n_rows: int = 0) -> dict[str, Any]:
+    """Return small arrays, and large ones: several chunks, memory that is gathered."""
     rng = np.random.default_rng(version)
     arrays: dict[str, Any] = {f"w{n}": rng.random((n + 1, 5), np.float32) for n in range(4)}
     arrays["version"] = np.full(3, version)
-    if large:  # several chunks, pieces and threads; memory that is gathered
-        arrays["large"] = rng.random((300, 700), np.float32)
-        arrays["strided"] = rng.random((200, 300))[::2, ::-1]
+    if n_rows:
+        arrays["large"] = rng.random((n_rows, 700), np.float32)
+        arrays["strided"] = rng.random((100, 150))[::2, ::-1]
     return arrays
 
 
@@ -35,7 +35,7 @@ def version_of(path: Path) -> int:
     """Return which version a file is, once it is known to be exactly that."""
     found = mxio.load(path)
     version = int(found["version"][0])
-    wanted = contents(version, "large" in found)
+    wanted = contents(version, len(found.get("large", ())))
     if "rows" in found:
         wanted["rows"] = rows_until(version)
     assert found.keys() == wanted.keys()
@@ -50,10 +50,10 @@ def rows_until(version: int) -> np.ndarray[Any, Any]:
     return np.concatenate(parts)
 
 
-def saver(name: str, large: bool = False, **options: Any) -> Callable[[str, Told], None]:
+def saver(name: str, n_rows: int = 0, n: int = 3, **options: Any) -> Callable[[str, Told], None]:
     def run(folder: str, told: Told) -> None:
-        for version in range(3):
-            mxio.save(f"{folder}/{name}", contents(version, large), **options)
+        for version in range(n):
+            mxio.save(f"{folder}/{name}", contents(version, n_rows), **options)
             told(f"saved {name} {version}")
 
     return run
@@ -129,8 +129,8 @@ def at_once(folder: str, told: Told) -> None:
 
 RUNS: dict[str, Callable[[str, Told], None]] = {
     "new and over": saver("x.mxio"),
-    "large": saver("x.mxio", large=True),
-    "large, one thread": saver("x.mxio", large=True, threads=1),
+    "large": saver("x.mxio", n_rows=70),
+    "two threads": saver("x.mxio", n_rows=1700, n=2, threads=2),
     "mxnet": saver("x.params", format="mxnet"),
     "safetensors": saver("x.safetensors", format="safetensors"),
     "npz": saver("x.npz", format="npz"),
