@@ -458,6 +458,8 @@ class CheckpointManager:
                 self._warn(message, passed, 3)
             return state
         if passed:
+            if isinstance(passed[0].error, OSError):  # the disk's fault, not the files'
+                raise passed[0].error
             told = "; ".join(f"step {one.step}: {one.error}" for one in passed)
             raise FormatError(f"{self.directory}: no step is sound: {told}") from passed[0].error
         return None

@@ -2,11 +2,16 @@
  *
  * faults.c - the counters behind faults.h.  Part of test builds only.
  */
-#define MXIO_FAULTS_THEMSELVES 1
 #include "faults.h"
 
 #include <errno.h>
 #include <pthread.h>
+
+#undef malloc
+#undef calloc
+#undef realloc
+#undef posix_memalign
+#undef free
 
 enum { NAMES_MAX = 1 << 16, KINDS = 2 };
 

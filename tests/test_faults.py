@@ -2,7 +2,8 @@
 """Every call of the system and every allocation of each piece of work fails once, and for good.
 
 The extension is compiled a second time, with the seam of tests/faults.h. The work, and what must
-hold, is in tests/faulty.py.
+hold, is in tests/faulty.py. ``MXIO_FAULTS=0`` fails each of them, instead of some 24 for each
+piece of work.
 """
 
 from __future__ import annotations
@@ -46,7 +47,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-D_GNU_SOURCE=1",
         "-DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION",
     ]
-    flags += ["-DNPY_TARGET_VERSION=NPY_2_0_API_VERSION", "-include", "tests/faults.h", "-Icsrc"]
+    flags += [
+        "-DNPY_TARGET_VERSION=NPY_2_0_API_VERSION",
+        "-include",
+        "faults.h",
+        "-Icsrc",
+        "-Itests",
+    ]
     flags += [f"-I{sysconfig.get_paths()['include']}", f"-I{np.get_include()}"]
 
     def compile_one(source: Path) -> str:
@@ -76,5 +83,6 @@ def test_whatever_fails_is_told_and_nothing_is_lost_leaked_or_left(
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["wrong"] is None, told["wrong"]
-    assert told["runs"] > 3
-    assert told["failures"]
+    if name != "dumps" or kinds == "allocations":  # else it asks nothing of the system
+        assert told["runs"] > 3
+        assert told["failures"]
