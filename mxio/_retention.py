@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from mxio.errors import described
+from mxio.errors import described, quote
 
 __all__ = ["Retention", "at_least_one"]
 
-Metrics: TypeAlias = "Callable[[int], dict[str, float]]"
+# Of a step; None: its file cannot tell.
+Metrics: TypeAlias = "Callable[[int], dict[str, float] | None]"
 
 
 class Retention:
@@ -38,22 +39,39 @@ class Retention:
         self.metric = metric
         self._sign = 1 if mode == "min" else -1
 
-    def kept(self, steps: Sequence[int], metrics: Metrics) -> set[int]:
-        """Return which of the steps, in ascending order, stay."""
+    def kept(self, steps: Sequence[int], saved: Sequence[int], metrics: Metrics) -> set[int]:
+        """Return which of the steps, in ascending order, stay.
+
+        `saved`: those of this run in the order in which they were saved, of which the last
+        count, too. Who goes back to an older step has both.
+        """
         if self._last is None:
             return set(steps)
-        kept = set(steps[-self._last :])
+        there = set(steps)
+        ours = [step for step in dict.fromkeys(reversed(saved)) if step in there]
+        kept = {*steps[-self._last :], *ours[: self._last]}
         if self._every is not None:
             kept |= {step for step in steps if step % self._every == 0}
         if self._best is not None:
             kept |= set(self.ranked(steps, metrics)[: self._best])
+            kept |= {step for step in steps if metrics(step) is None}  # it might be the best
         return kept
+
+    def check(self, metrics: Mapping[str, object]) -> None:
+        """Raise ValueError if there are metrics, and not the one that tells the best step."""
+        if self.metric is not None and metrics and self.metric not in metrics:
+            there = ", ".join(map(quote, metrics))
+            raise ValueError(f"there is no metric {quote(self.metric)} among {there}")
+
+    @property
+    def keeps_best(self) -> bool:
+        return self._best is not None
 
     def ranked(self, steps: Sequence[int], metrics: Metrics) -> list[int]:
         """Return the steps that have the metric, the best first, the newer of two equal ones."""
         found = []
         for step in steps:
-            value = metrics(step).get(self.metric or "", math.nan)
+            value = (metrics(step) or {}).get(self.metric or "", math.nan)
             if not math.isnan(value):
                 found.append((self._sign * value, -step))
         return [-step for _, step in sorted(found)]

@@ -9,6 +9,7 @@ tree of the same structure, says what becomes of each part. No library is import
 
 from __future__ import annotations
 
+import random
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -24,33 +25,42 @@ from mxio.errors import EntryError, described, quote
 __all__ = ["check_like", "places", "put", "rebuilt", "taken"]
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
+_MAX_DEPTH = 100  # as deep as a structure may be
 
 
 # ---- out of a program -------------------------------------------------------------------------
 
 
 def taken(state: Any) -> Any:
-    """Return a state as `mxio.save` takes it: objects as their states, named tuples as dicts.
+    """Return a state as `mxio.save` takes it.
 
-    Tensors that lie elsewhere are copied to memory; tied ones stay tied.
+    Objects as their states, named tuples as dicts, NumPy's scalars as plain numbers. Tensors
+    that lie elsewhere are copied to memory; tied ones stay tied.
     """
-    return _taken(state, {})
+    return _taken(state, {}, _MAX_DEPTH)
 
 
-def _taken(value: Any, moved: dict[Any, Any]) -> Any:
+def _taken(value: Any, moved: dict[Any, Any], depth: int) -> Any:
+    if isinstance(value, np.generic):
+        return value.item() if value.dtype.kind in "biuf" and value.itemsize <= 8 else value
     if isinstance(value, (np.ndarray, *_PLAIN)):
         return value
+    if not depth:
+        raise ValueError(f"a state is nested more than {_MAX_DEPTH} deep, or holds itself")
     said = _state_of(value)
     if said is not value:
-        return _taken(said, moved)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {name: _taken(item, moved) for name, item in _fields(value)}
-    if isinstance(value, Mapping) and not hasattr(value, "tocsr"):
-        return {key: _taken(item, moved) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [_taken(item, moved) for item in value]
-        return tuple(items) if isinstance(value, tuple) else items
-    return _host.on_host(value, moved)
+        return _taken(said, moved, depth - 1)
+    items = _items(value)
+    if items is None:
+        return _host.on_host(value, moved)
+    parts = [(key, _taken(item, moved, depth - 1)) for key, item in items]
+    if _is_named(value) or isinstance(value, Mapping):
+        return dict(parts)
+    return (
+        type(value)(part for _, part in parts)
+        if type(value) in (list, tuple)
+        else [part for _, part in parts]
+    )
 
 
 def _fields(value: Any) -> list[tuple[str, Any]]:
@@ -65,6 +75,10 @@ def _state_of(value: Any) -> Any:
         return value.state
     if isinstance(value, np.random.RandomState):
         return value.get_state(legacy=False)
+    if isinstance(value, random.Random):
+        return value.getstate()
+    if _is_torch(value, "Generator"):
+        return value.get_state()
     if _is_gluon(value, "block", "Block"):
         return value._values(False)
     if _is_gluon(value, "_parameter", "Parameter"):
@@ -122,6 +136,9 @@ def _compare(saved: Any, like: Any, path: str, differences: list[str]) -> None:
         if found != wanted:
             differs(f"is {_told(saved)}, not the state of a {wanted}")
         return
+    if isinstance(like, random.Random) or _is_torch(like, "Generator"):
+        _compare(saved, _state_of(like), path, differences)
+        return
     if _is_gluon(like, "_parameter", "Parameter"):  # whose shape may still be unknown
         if kind != "array" or not _is_for(like, *_signature(saved)):
             differs(f"is {_told(saved)}, not {like.dtype} of shape {like.shape}")
@@ -150,15 +167,18 @@ def _compare(saved: Any, like: Any, path: str, differences: list[str]) -> None:
         pairs = [(key, saved[key], item) for key, item in items if key in saved]
         prefix = f"{path}/" if path else ""
         names = [key for key, _ in items]
-        differences.extend(f"{quote(f'{prefix}{n}')} is missing" for n in names if n not in saved)
+        missing = [key for key in names if key not in saved]
         extra = [key for key in saved if key not in set(names)]
-        differences.extend(f"{quote(f'{prefix}{n}')} is too much" for n in extra)
+        differences.extend(f"{quote(f'{prefix}{key}')} is not in the file" for key in missing)
+        differences.extend(f"{quote(f'{prefix}{key}')} is in the file only" for key in extra)
     for key, one, other in pairs:
         _compare(one, other, f"{path}/{key}" if path else str(key), differences)
 
 
 def _compare_leaves(saved: Any, like: Any, differs: Callable[[str], None]) -> None:
     kind = _kind(saved)
+    if _is_number(saved) and _is_number(like):
+        return
     if kind != _kind(like):
         differs(f"is {_told(saved)}, not {_told(like)}")
     elif kind == "array":
@@ -167,6 +187,20 @@ def _compare_leaves(saved: Any, like: Any, differs: Callable[[str], None]) -> No
             differs(f"is {_told(saved)}, not {_told(like)}")
     elif kind == "sparse" and tuple(saved.shape) != tuple(like.shape):
         differs(f"is {_told(saved)}, not {_told(like)}")
+
+
+def _is_number(value: Any) -> bool:
+    """Say whether it is one, NumPy's or a plain one, or an array of one without dimensions.
+
+    Programs make the one of the other all the time: ``min(best, loss.mean())``.
+    """
+    if isinstance(value, (int, float, np.generic)):
+        return True
+    return (
+        isinstance(value, (LazyArray, np.ndarray))
+        and value.ndim == 0
+        and (value.dtype.kind in "biuf")
+    )
 
 
 def _is_for(parameter: Any, dtype: str, shape: tuple[int, ...]) -> bool:
@@ -245,7 +279,7 @@ def rebuilt(saved: Any, like: Any) -> Any:
         return _tensors(saved) if _belongs_to_torch(like) else saved
     items = _items(like)
     if items is None:
-        return _as(saved, like) if _kind(saved) == "array" else saved
+        return _as(saved, like)
     if isinstance(like, Mapping):
         new = {key: rebuilt(saved[key], item) for key, item in items}
         return OrderedDict(new) if type(like) is OrderedDict else new
@@ -257,9 +291,14 @@ def rebuilt(saved: Any, like: Any) -> Any:
 
 
 def _as(array: Any, like: Any) -> Any:
-    """Return an array as one of the library that another one is of."""
-    if isinstance(like, np.generic):
-        return array[()]
+    """Return a leaf as one of the library that another one is of."""
+    if _is_number(array) and _is_number(like):
+        if isinstance(like, np.ndarray):
+            return np.array(array, like.dtype)
+        number = array.item() if isinstance(array, np.ndarray) else array
+        return like.dtype.type(number) if isinstance(like, np.generic) else number
+    if not isinstance(array, np.ndarray):
+        return array
     if isinstance(like, np.ndarray):
         return array.view(type(like)) if type(like) is not np.ndarray else array
     if _is_torch(like, "Tensor"):
@@ -312,35 +351,54 @@ def _collect(saved: Any, out: Any, found: dict[str, Any]) -> None:
     if items is not None:
         for key, item in items:
             _collect(saved[key], item, found)
-    elif isinstance(saved, LazyArray) and (
-        isinstance(out, np.ndarray) or (_is_torch(out, "Tensor") and not _host.is_elsewhere(out))
+    elif (
+        isinstance(saved, LazyArray)
+        and not (_is_number(saved) and not _fits(saved, out))
+        and (
+            isinstance(out, np.ndarray)
+            or (_is_torch(out, "Tensor") and not _host.is_elsewhere(out))
+        )
     ):
         found[saved.name] = out
+
+
+def _fits(saved: LazyArray, out: Any) -> bool:
+    return not isinstance(out, np.ndarray) or (out.ndim == 0 and out.dtype == saved.dtype)
 
 
 def _takes_state(out: Any) -> bool:
     """Say whether an object takes its state as a whole."""
     return (
-        isinstance(out, (np.random.Generator, np.random.BitGenerator, np.random.RandomState))
+        isinstance(out, random.Random)
+        or _is_torch(out, "Generator")
+        or isinstance(out, (np.random.Generator, np.random.BitGenerator, np.random.RandomState))
         or _is_gluon(out, "block", "Block")
         or _is_gluon(out, "_parameter", "Parameter")
         or _has_state(out)
     )
 
 
-def put(saved: Any, out: Any, arrays: Mapping[str, Any]) -> Any:
+def put(saved: Any, out: Any, arrays: Mapping[str, Any], path: str = "") -> Any:
     """Put what was saved into a tree: objects get their states, dicts and lists their items.
 
     `arrays` are those of the file by name, filled in place or new. Returns `out`, but for
     what cannot be changed, in place of which a new thing stands.
     """
     if _takes_state(out):
-        _put_state(_read(saved, arrays), out)
+        try:
+            _put_state(_read(saved, arrays), out)
+        except Exception as error:
+            if hasattr(error, "add_note"):  # Python 3.11
+                error.add_note(f"{quote(path) if path else 'it'} was given its saved state")
+            raise
         return out
     items = _items(out)
     if items is None:
         return _put_leaf(saved, out, arrays)
-    parts = {key: put(saved[key], item, arrays) for key, item in items}
+    parts = {
+        key: put(saved[key], item, arrays, f"{path}/{key}" if path else str(key))
+        for key, item in items
+    }
     if _is_named(out):
         return type(out)(*parts.values())
     if isinstance(out, tuple):
@@ -360,8 +418,16 @@ def _put_leaf(saved: Any, out: Any, arrays: Mapping[str, Any]) -> Any:
             with sys.modules["torch"].no_grad():
                 out.copy_(_tensor(array))
             return out
-        return _as(array, out)
-    return _read(saved, arrays)
+        return _put_number(_as(array, out), out)
+    return _put_number(_as(_read(saved, arrays), out), out)
+
+
+def _put_number(value: Any, out: Any) -> Any:
+    """Fill an array without dimensions in place; all else is what it is."""
+    if isinstance(out, np.ndarray) and isinstance(value, np.ndarray) and out.ndim == 0:
+        out[...] = value
+        return out
+    return value
 
 
 def _read(saved: Any, arrays: Mapping[str, Any]) -> Any:
@@ -385,6 +451,10 @@ def _put_state(saved: Any, out: Any) -> None:
         out.state = saved
     elif isinstance(out, np.random.RandomState):
         out.set_state(saved)
+    elif isinstance(out, random.Random):
+        out.setstate(saved)
+    elif _is_torch(out, "Generator"):
+        out.set_state(_tensor(saved))
     elif _is_gluon(out, "block", "Block"):
         out.load_dict(saved)
     elif _is_gluon(out, "_parameter", "Parameter"):

@@ -71,6 +71,8 @@ class Steps:
     def __init__(self, directory: Path) -> None:
         if not isinstance(directory, (str, os.PathLike)):
             raise TypeError(f"a directory is a str or os.PathLike, not {described(directory)}")
+        if not os.fsdecode(directory):
+            raise ValueError("a directory is a path, and '' is none; '.' is the working directory")
         # Where it is now: programs change their working directory.
         self.directory = os.path.abspath(os.fsdecode(directory))
         self._lock = self._process = -1
@@ -120,8 +122,8 @@ class Steps:
                 _metrics_in(reader.metadata),
             )
 
-    def metrics(self, step: int) -> dict[str, float]:
-        """Return the metrics of a step; none of a file that cannot tell."""
+    def metrics(self, step: int) -> dict[str, float] | None:
+        """Return the metrics of a step; None of a file that cannot tell."""
         try:
             status = os.stat(self.path(step))
             key = step, status.st_ino, status.st_mtime_ns
@@ -129,7 +131,7 @@ class Steps:
                 self._known[key] = self.info(step).metrics
             return self._known[key]
         except (OSError, FormatError, FormatWarning):
-            return {}
+            return None
 
     def remove(self, step: int) -> None:
         """Remove a step, if somebody else did not."""
@@ -273,6 +275,8 @@ def _plain_metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if not isinstance(name, str):
             raise TypeError(f"a metric's name is a str, not {described(name)}")
         try:
+            if not isinstance(value, (int, float)) and hasattr(value, "item"):
+                value = value.item()  # of a tensor, which warns if it is asked for a float
             number = float(value)
         except (TypeError, ValueError, OverflowError):
             raise TypeError(

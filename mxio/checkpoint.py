@@ -19,7 +19,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from mxio import _file, _state, _tree
@@ -28,6 +28,7 @@ from mxio._index import Content
 from mxio._progress import Progress, human, shown
 from mxio._reader import Reader, thread_count
 from mxio._retention import Retention, at_least_one
+from mxio._saving import Saving
 from mxio._snapshot import Snapshot
 from mxio._source import Path
 from mxio._steps import STEP_MAX, StepInfo, Steps, metadata_of
@@ -73,7 +74,7 @@ class CheckpointManager:
     keep_best : int, optional
         As many of the best steps by `metric` stay, too.
     metric : str, optional
-        Which of the metrics tells the best step.
+        Which of the metrics tells the best step. (Metrics without it are refused by `save`.)
     mode : {'min', 'max'}, default 'min'
         Whether the smallest value of it is the best, or the largest. NaN never is.
     asynchronous : bool, default False
@@ -123,7 +124,9 @@ class CheckpointManager:
         progress: bool | Progress | None = None,
     ) -> None:
         self._retention = Retention(keep_last, keep_every, keep_best, metric, mode)
-        self._asynchronous = bool(asynchronous)
+        if not isinstance(asynchronous, bool):
+            raise TypeError(f"asynchronous is True or False, not {described(asynchronous)}")
+        self._asynchronous = asynchronous
         self._max_in_flight = at_least_one("max_in_flight", max_in_flight)
         self._threads = thread_count(threads)
         self._progress = progress
@@ -133,9 +136,11 @@ class CheckpointManager:
         self._closed = False
         self._process = os.getpid()
         self._saving = threading.RLock()
-        self._in_flight: list[_Saving] = []
-        self._failed: list[_Saving] = []
+        self._in_flight: list[Saving] = []
+        self._failed: list[Saving] = []
         self._free: list[Snapshot] = []
+        self._written: list[int] = []  # steps that this manager saved
+        self._damaged: set[int] = set()  # steps that it found damaged
         self._steps = Steps(directory)
         if not read_only:
             self._steps.make()
@@ -160,10 +165,13 @@ class CheckpointManager:
         if error is None:
             self.close()
             return
-        try:
-            self.close()
-        except Exception as other:  # what ends the run is not to be hidden by it
-            _log.error("%s", other)
+        # What ends the run is not to be hidden by a save that failed.
+        self._wait()
+        for failed in self._failed:
+            if hasattr(error, "add_note"):  # Python 3.11
+                error.add_note(f"and {self._told(failed)}")
+        self._tell_failed()
+        self.close()
 
     def __del__(self) -> None:
         # Saves in flight keep the manager: all of them have ended.
@@ -277,8 +285,11 @@ class CheckpointManager:
         """
         step = _step(step)
         self._check_writes()
+        if state is None:
+            raise TypeError("None is no state: it is what restore returns if there is no step")
         with self._saving:
             self._raise_failed()
+            self._retention.check(metrics if isinstance(metrics, Mapping) else {})
             content = _file.prepare(_state.taken(state), metadata_of(step, metrics))
             self._make_room_for(step, overwrite)
             if self._asynchronous:
@@ -324,7 +335,7 @@ class CheckpointManager:
             self._in_flight[0].join()
             self._collect()
         self._raise_failed()
-        saving = _Saving(step)
+        saving = Saving(step)
         if snapshot:
             copied = self._free.pop() if self._free else Snapshot()
             try:
@@ -332,9 +343,20 @@ class CheckpointManager:
             except BaseException:
                 self._free.append(copied)
                 raise
-            saving.start(self, lambda: self._write_snapshot(step, copied))
+            self._start(saving, lambda: self._write_snapshot(step, copied))
         else:
-            saving.start(self, lambda: self._write_content(step, content))
+            self._start(saving, lambda: self._write_content(step, content))
+
+    def _start(self, saving: Saving, write: Callable[[], None]) -> None:
+        began = time.monotonic()
+
+        def work() -> None:
+            write()
+            self._saved(saving.step, began)
+
+        saving.start(work)
+        # Not before: a handler that waits for what never starts would wait for ever.
+        self._in_flight.append(saving)
 
     def _write_snapshot(self, step: int, copied: Snapshot) -> None:
         try:
@@ -354,13 +376,20 @@ class CheckpointManager:
         path = self._steps.path(step)
         with contextlib.suppress(OSError):
             _log.info("saved step %d, %s in %.2f s", step, human(os.path.getsize(path)), took)
+        self._damaged.discard(step)
+        self._written.append(step)
         steps = self._steps.found()
         if step in steps:  # else somebody removed it, and nothing is known to be better
             self._remove(steps, {step})
 
+    def _removable(self, steps: list[int], kept: set[int]) -> list[int]:
+        """Return the steps that may go; one that is damaged does not count, and stays."""
+        sound = [step for step in steps if step not in self._damaged]
+        kept = kept | self._retention.kept(sound, self._written, self._steps.metrics)
+        return [step for step in sound if step not in kept]
+
     def _remove(self, steps: list[int], kept: set[int]) -> list[int]:
-        kept = kept | self._retention.kept(steps, self._steps.metrics)
-        removed = [old for old in steps if old not in kept]
+        removed = self._removable(steps, kept)
         for old in removed:
             try:
                 self._steps.remove(old)
@@ -370,31 +399,62 @@ class CheckpointManager:
                 _log.info("removed step %d", old)
         return removed
 
-    def prune(self) -> list[int]:
+    def delete(self, step: int) -> None:
+        """Remove a step, whatever was to be kept.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is not there.
+        """
+        step = _step(step)
+        self._check_writes()
+        with self._saving:
+            self._wait()
+            self._existing(step)
+            self._steps.remove(step)
+            _log.info("removed step %d", step)
+
+    def prune(self, *, dry_run: bool = False) -> list[int]:
         """Remove what need not be kept, and return it: what `save` does each time.
 
-        The newest step that is sound stays, whatever else: the files are read until one is.
+        The newest step that is sound stays, whatever else, and so do newer ones, which are
+        damaged: the files are read until a sound one is found.
+
+        Parameters
+        ----------
+        dry_run : bool, default False
+            Return it only.
 
         Raises
         ------
         FormatError
             No step is sound: nothing is removed.
+        ValueError
+            No step has the metric that `keep_best` goes by: nothing is removed.
         """
         self._check_writes()
         with self._saving:
             self._wait()
             self._raise_failed()
             steps = self._steps.found()
+            metrics = {name: 0 for step in steps for name in self._steps.metrics(step) or ()}
+            if self._retention.keeps_best:
+                self._retention.check(metrics or {"": 0})
             sound = next((step for step in reversed(steps) if self._is_sound(step)), None)
             if sound is None and steps:
                 raise FormatError(f"{self.directory}: no step is sound, so none is removed")
-            return self._remove(steps, set() if sound is None else {sound})
+            kept = set() if sound is None else {sound}
+            return self._removable(steps, kept) if dry_run else self._remove(steps, kept)
 
     def _is_sound(self, step: int) -> bool:
         try:
-            return not _file.verify(self._steps.path(step), threads=self._threads)
+            is_sound = not _file.verify(self._steps.path(step), threads=self._threads)
         except (FormatError, OSError):
-            return False
+            is_sound = False
+        if not is_sound:
+            self._damaged.add(step)
+        return is_sound
 
     # ---- restoring ----
 
@@ -415,8 +475,9 @@ class CheckpointManager:
         out : tree, optional
             What the state is put into, and returned: arrays are filled in place, objects are
             given their states, items of dicts and lists replaced. (What cannot change, in
-            tuples, is new in what is returned.) Everything is compared and checked before
-            anything changes.
+            tuples, is new in what is returned.) All keys, lengths, shapes and dtypes are compared
+            and all bytes checked before anything changes; what an object itself refuses is
+            found only when it gets its state.
 
         Returns
         -------
@@ -451,6 +512,7 @@ class CheckpointManager:
                 if isinstance(error, OSError) and error.errno != errno.EIO:
                     raise
                 passed.append(PassedOver(newest, path, error))
+                self._damaged.add(newest)
                 continue
             if passed:
                 told = "; ".join(f"step {one.step}: {one.error}" for one in passed)
@@ -581,49 +643,11 @@ class CheckpointManager:
         """Say of saves that failed what nobody has asked for, when it is too late to raise."""
         self._collect()
         for failed in self._failed:
-            print(
-                f"mxio: step {failed.step} of {self.directory} could not be saved: {failed.error}",
-                file=sys.stderr,
-            )
+            print(f"mxio: {self._told(failed)}", file=sys.stderr)
         self._failed.clear()
 
-
-class _Saving:
-    """One save in flight: a thread of its own, which the interpreter waits for when it exits."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        self.error: BaseException | None = None
-        self.ended = False
-        # Held until it has ended. Not Thread.join, which takes locks of its own that the
-        # handler of a signal, which calls `flush`, may have interrupted.
-        self._running = threading.Lock()
-
-    def start(self, manager: CheckpointManager, write: Any) -> None:
-        began = time.monotonic()
-
-        def run() -> None:
-            try:
-                write()
-                manager._saved(self.step, began)
-            except BaseException as error:
-                _log.error("step %d could not be saved: %s", self.step, error)
-                self.error = error
-            finally:
-                self.ended = True
-                self._running.release()
-
-        self._running.acquire()
-        try:
-            threading.Thread(target=run, name=f"mxio-step-{self.step}").start()
-        except RuntimeError:  # the interpreter exits, and starts no threads any more
-            run()
-        # Not before: a handler that waits for what never starts would wait for ever.
-        manager._in_flight.append(self)
-
-    def join(self) -> None:
-        with self._running:
-            pass
+    def _told(self, failed: Saving) -> str:
+        return f"step {failed.step} of {self.directory} could not be saved: {failed.error}"
 
 
 _managers: weakref.WeakSet[CheckpointManager] = weakref.WeakSet()

@@ -147,7 +147,7 @@ def test_a_step_that_was_just_saved_stays_though_higher_ones_are_there(folder: P
             manager.save(step, made(step))
         assert manager.steps() == [5, 20, 30]
         manager.save(6, made(6))
-        assert manager.steps() == [6, 20, 30]
+        assert manager.steps() == [5, 6, 20, 30]  # as many of the run's own as of all
 
 
 def test_nothing_is_removed_by_a_save_that_failed(folder: Path) -> None:
@@ -181,12 +181,64 @@ def test_prune_keeps_the_newest_sound_step_and_removes_none_if_there_is_none(
         for step in 3, 4:
             spoil(manager.path(step))
     with CheckpointManager(folder, keep_last=1) as manager:
-        assert manager.prune() == [1, 3]
-        assert manager.steps() == [2, 4]
+        assert manager.prune(dry_run=True) == [1]
+        assert manager.steps() == [1, 2, 3, 4]
+        assert manager.prune() == [1]
+        assert manager.steps() == [2, 3, 4]  # damaged ones are evidence
         spoil(manager.path(2))
         with pytest.raises(mxio.FormatError, match="no step is sound"):
             manager.prune()
-        assert manager.steps() == [2, 4]
+        assert manager.steps() == [2, 3, 4]
+
+
+def test_a_damaged_step_does_not_count_among_the_last(folder: Path, quiet: None) -> None:
+    with CheckpointManager(folder, keep_last=2) as manager:
+        for step in 1, 2, 3:
+            manager.save(step, made(step))
+        spoil(manager.path(3))
+        assert manager.restore()["step"] == 2
+        manager.save(4, made(4))
+        assert manager.steps() == [2, 3, 4]
+        manager.save(5, made(5))
+        assert manager.steps() == [3, 4, 5]
+
+
+def test_a_step_whose_metrics_cannot_be_read_may_be_the_best_and_stays(folder: Path) -> None:
+    with CheckpointManager(folder, keep_last=1, keep_best=1, metric="loss") as manager:
+        manager.save(1, made(1), {"loss": 0.1})
+        manager.save(2, made(2), {"loss": 0.5})
+        spoil(manager.path(1), 50)
+        manager.save(3, made(3), {"loss": 0.7})
+        assert manager.steps() == [1, 2, 3]
+
+
+def test_a_metric_that_is_not_there_is_an_error_and_removes_nothing(folder: Path) -> None:
+    with CheckpointManager(folder, keep_last=None) as manager:
+        for step in range(4):
+            manager.save(step, made(step), {"val_loss": step})
+    with CheckpointManager(folder, keep_last=1, keep_best=1, metric="loss") as manager:
+        with pytest.raises(ValueError, match="no metric 'loss' among 'val_loss'"):
+            manager.save(9, made(9), {"val_loss": 1})
+        with pytest.raises(ValueError, match="no metric 'loss' among 'val_loss'"):
+            manager.prune()
+        assert manager.steps() == [0, 1, 2, 3]
+        manager.save(9, made(9))  # not every step has metrics
+        assert manager.steps() == [9]
+
+
+def test_going_back_and_deleting(folder: Path) -> None:
+    with CheckpointManager(folder, keep_last=2) as manager:
+        for step in 20, 30, 40:
+            manager.save(step, made(step))
+    with CheckpointManager(folder, keep_last=2) as manager:
+        assert manager.restore(30)["step"] == 30
+        for step in 31, 32, 33:
+            manager.save(step, made(step))
+        assert manager.steps() == [32, 33, 40]
+        manager.delete(40)
+        assert manager.restore()["step"] == 33
+        with pytest.raises(FileNotFoundError):
+            manager.delete(40)
 
 
 def test_a_file_that_cannot_be_removed_does_not_stop_a_run(
@@ -323,6 +375,7 @@ def test_what_is_no_step_is_refused(folder: Path, step: Any, error: type[Excepti
         ({"max_in_flight": 0}, ValueError, "max_in_flight"),
         ({"threads": 0}, ValueError, "threads"),
         ({"progress": 3}, TypeError, "progress"),
+        ({"asynchronous": "yes"}, TypeError, "asynchronous"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_made(
@@ -339,6 +392,8 @@ def test_a_directory_that_is_none(tmp_path: Path) -> None:
         CheckpointManager(tmp_path / "file")
     with pytest.raises(NotADirectoryError):
         CheckpointManager(tmp_path / "file" / "run")
+    with pytest.raises(ValueError, match="'' is none"):
+        CheckpointManager("")
     with pytest.raises(TypeError, match="directory"):
         CheckpointManager(3)  # type: ignore[arg-type]
     with CheckpointManager(tmp_path / "nowhere", read_only=True) as manager:

@@ -342,7 +342,7 @@ def test_a_handler_of_sigterm_that_flushes(folder: Path) -> None:
     script = BEGIN + (
         "    def stop(signum, frame):\n"
         "        manager.flush()\n"
-        "        print(*manager.steps(), flush=True)\n"
+        "        print('steps', 0, *manager.steps(), flush=True)\n"
         "        raise SystemExit(7)\n"
         "    signal.signal(signal.SIGTERM, stop)\n"
         "    delay = float(sys.argv[2])\n"
@@ -358,9 +358,10 @@ def test_a_handler_of_sigterm_that_flushes(folder: Path) -> None:
         done = python(script, folder / f"{k}", 0.05 + 0.07 * k)
         assert done.returncode == 7, done.stderr
         *returned, flushed = done.stdout.splitlines()
-        assert int(flushed.split()[-1]) >= int(returned[-1])
+        assert int(flushed.split()[-1]) >= int([0, *returned][-1])
         with CheckpointManager(folder / f"{k}") as manager:
-            assert manager.restore()["step"] == manager.latest()
+            if manager.latest() is not None:
+                assert manager.restore()["step"] == manager.latest()
             assert len(manager.steps()) <= 3
 
 

@@ -76,17 +76,21 @@ def test_prune(run: Callable[..., Done], folder: Path) -> None:
 
 
 def test_prune_by_metric_and_by_multiples(run: Callable[..., Done], folder: Path) -> None:
-    best = ["--keep-best", "1", "--metric", "loss"]
-    assert (
-        "removed step 1\nremoved step 3\n" in run("checkpoints", str(folder), "--prune", *best).out
-    )
+    best = ["--prune", "--keep-last", "1", "--keep-best", "1", "--metric"]
+    done = run("checkpoints", str(folder), *best, "lost")
+    assert (done.status, done.out) == (2, "")
+    assert "no metric 'lost' among 'loss', " in done.err
+    told = run("checkpoints", str(folder), *best, "loss", "--dry-run").out
+    assert "would remove step 1\nwould remove step 3\n4 steps" in told
+    told = run("checkpoints", str(folder), *best, "loss").out
+    assert "removed step 1\nremoved step 3\n2 steps" in told
     with mxio.CheckpointManager(folder, keep_last=None) as manager:
         assert manager.steps() == [2, 4]
-        for step in 5, 6, 7:
+        for step in 5, 6, 7, 8, 9, 10:
             manager.save(step, made(step))
     run("checkpoints", str(folder), "--prune", "--keep-every", "3")
     with mxio.CheckpointManager(folder, read_only=True) as manager:
-        assert manager.steps() == [6, 7]
+        assert manager.steps() == [6, 8, 9, 10]  # three last ones, too
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,8 @@ def test_prune_by_metric_and_by_multiples(run: Callable[..., Done], folder: Path
     [
         (["--prune"], "--keep-last 3"),
         (["--keep-last", "3"], "give --prune, too"),
-        (["--prune", "--keep-best", "1"], "needs metric="),
+        (["--prune", "--keep-best", "1"], "--keep-best needs --metric NAME"),
+        (["--dry-run"], "give --prune, too"),
         (["--prune", "--keep-last", "0"], "1 or more"),
     ],
 )

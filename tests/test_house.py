@@ -71,7 +71,7 @@ LEVELS: list[list[str]] = [
         ),
     ],
     ["states", "model"],
-    ["_snapshot", "_steps", "_retention", "_state", "checkpoint"],
+    ["_snapshot", "_saving", "_steps", "_retention", "_state", "checkpoint"],
     [
         "",
         "cli.terminal",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import OrderedDict, namedtuple
 from pathlib import Path
 from types import MappingProxyType
@@ -133,12 +134,12 @@ def test_all_differences_are_listed_and_nothing_has_changed(manager: CheckpointM
         message = str(caught.value)
         assert f"differs from {word} in 9 places: " in message
         assert message.split(": ", 1)[1].split("; ") == [
-            "'f' is missing",
-            "'d' is too much",
+            "'f' is not in the file",
+            "'d' is in the file only",
             "'a' is float64 of shape (3,), not float64 of shape (4,)",
             "'b' has 2 items, not 3",
             "'b/0' is float32 of shape (2,), not float64 of shape (2,)",
-            "'c/z' is missing",
+            "'c/z' is not in the file",
             "'c/x' is an int, not float64 of shape (2,)",
             "'c/y' is a dict of 0, not a list of 0",
             "'e' is None, not float64 of shape (3,)",
@@ -183,7 +184,7 @@ def test_like_and_out_are_not_given_together(manager: CheckpointManager) -> None
 
 
 def test_one_array_one_list_or_one_value_is_a_state_too(manager: CheckpointManager) -> None:
-    for step, state in enumerate([np.arange(3), [np.arange(2)], {}, 5, None, (), "x"]):
+    for step, state in enumerate([np.arange(3), [np.arange(2)], {}, 5, (), "x"]):
         manager.save(step, state)
         found = manager.restore(step)
         if isinstance(state, np.ndarray):
@@ -196,6 +197,49 @@ def test_one_array_one_list_or_one_value_is_a_state_too(manager: CheckpointManag
         else:
             assert found == state
             assert type(found) is type(state)
+
+
+def test_none_is_no_state_and_one_that_holds_itself_is_none(manager: CheckpointManager) -> None:
+    with pytest.raises(TypeError, match="None is no state"):
+        manager.save(1, None)
+    state: dict[str, Any] = {"x": 1}
+    state["self"] = [state]
+    with pytest.raises(ValueError, match="holds itself"):
+        manager.save(1, state)
+
+
+def test_numbers_of_numpy_and_plain_ones_stand_for_each_other(manager: CheckpointManager) -> None:
+    state = {
+        "best": np.float64(0.25),
+        "n": 3,
+        "flag": np.bool_(True),
+        "t": np.array(7),
+        "half": np.float16(1.5),
+    }
+    manager.save(1, state)
+    assert manager.restore() == {"best": 0.25, "n": 3, "flag": True, "t": 7, "half": 1.5}
+    t = np.zeros((), np.float32)
+    out = {"best": float("inf"), "n": np.int64(0), "flag": False, "t": 0, "half": t}
+    for _ in range(2):
+        manager.restore(out=out)
+        assert out == {"best": 0.25, "n": 3, "flag": True, "t": 7, "half": 1.5}
+        assert type(out["best"]) is float
+        assert type(out["n"]) is np.int64
+        assert type(out["t"]) is int
+        assert out["half"] is t
+    like = manager.restore(like={**out, "n": np.float32(0)})
+    assert type(like["n"]) is np.float32
+    assert like["half"] is not t
+    assert like["half"].dtype == np.float32
+
+
+def test_the_generator_of_python_goes_on_too(manager: CheckpointManager) -> None:
+    rng = random.Random(1)
+    manager.save(1, {"rng": rng, "n": 1})
+    expected = [rng.random() for _ in range(3)]
+    other: dict[str, Any] = {"rng": random.Random(2), "n": 0}
+    manager.restore(out=other)
+    assert [other["rng"].random() for _ in range(3)] == expected
 
 
 def test_sparse_arrays(manager: CheckpointManager) -> None:
@@ -299,11 +343,13 @@ def test_modules_and_optimizers_of_torch(manager: CheckpointManager) -> None:
     first = build()
     train(*first)
     state = dict(zip(("net", "optimizer", "scheduler"), first, strict=True))
+    state["generator"] = torch.Generator().manual_seed(5)
     extra = torch.arange(3, dtype=torch.bfloat16)
     manager.save(1, {**state, "t": torch.ones(2), "half": extra.to(torch.float16)})
     second = build()
     out = {
         **dict(zip(("net", "optimizer", "scheduler"), second, strict=True)),
+        "generator": torch.Generator().manual_seed(6),
         "t": torch.zeros(2),
         "half": torch.zeros(3, dtype=torch.float16),
     }
@@ -311,6 +357,9 @@ def test_modules_and_optimizers_of_torch(manager: CheckpointManager) -> None:
     manager.restore(out=out)
     assert out["t"] is t
     assert t.tolist() == [1, 1]
+    assert torch.equal(
+        torch.rand(3, generator=out["generator"]), torch.rand(3, generator=state["generator"])
+    )
     train(*first)
     train(*second)
     for name, tensor in first[0].state_dict().items():

@@ -184,8 +184,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="remove steps but those that are to be kept and the newest that is sound",
     )
+    checkpoints.add_argument(
+        "--dry-run", action="store_true", help="only tell what --prune would remove"
+    )
     for name, what in (
-        ("--keep-last", "as many of the newest"),
+        ("--keep-last", "as many of the newest (3)"),
         ("--keep-every", "multiples of it"),
         ("--keep-best", "as many of the best by --metric"),
     ):

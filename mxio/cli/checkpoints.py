@@ -41,6 +41,10 @@ def checkpoints(args: argparse.Namespace) -> int:
         raise Stop("--keep-… say what --prune leaves: give --prune, too")
     if args.prune and not (args.keep_last or args.keep_every or args.keep_best):
         raise Stop("--prune needs to be told what stays: --keep-last 3, for one")
+    if args.keep_best and not args.metric:
+        raise Stop("--keep-best needs --metric NAME, which tells the best step")
+    if args.dry_run and not args.prune:
+        raise Stop("--dry-run says what --prune would remove: give --prune, too")
     removed: list[int] = []
     if args.prune:
         removed = _pruned(args)
@@ -56,14 +60,13 @@ def checkpoints(args: argparse.Namespace) -> int:
 def _pruned(args: argparse.Namespace) -> list[int]:
     with CheckpointManager(
         args.directory,
-        # Without it the newest sound step stays, and what the others say.
-        keep_last=args.keep_last or 1,
+        keep_last=args.keep_last or 3,  # as in the library
         keep_every=args.keep_every,
         keep_best=args.keep_best,
         metric=args.metric,
         mode=args.mode,
     ) as manager:
-        return manager.prune()
+        return manager.prune(dry_run=args.dry_run)
 
 
 def _found(manager: CheckpointManager, step: int, verifies: bool) -> _Found:
@@ -118,6 +121,6 @@ def _print(args: argparse.Namespace, found: list[_Found], removed: list[int]) ->
         for what in damage or ():
             print(f"step {info.step}: {printable(what)}")
     for step in removed:
-        print(f"removed step {step}")
+        print(f"{'would remove' if args.dry_run else 'removed'} step {step}")
     nbytes = sum(one.info.nbytes for one in found)
     print(f"{plural(len(found), 'step')}, {size_of(nbytes)}")
