@@ -34,20 +34,32 @@ RUNS = saves.RUNS | training.RUNS
 class Host:
     """A process under the shim that carries out runs, each in a child of its own."""
 
-    def __init__(self, process: subprocess.Popen[str], place: Path) -> None:
-        self.root = place / "root"
+    def __init__(self, process: subprocess.Popen[str], place: Path, root: Path) -> None:
+        # It is deleted again and again.
+        assert not Path(__file__).is_relative_to(root)
+        assert not root.exists()
+        self.root = root
         self._process = process
         self._log, self._data = place / "log", place / "data"
 
-    def run(self, name: str, base: Tree | None = None, **told: object) -> tuple[int, list[str]]:
-        """Carry out a run in a folder that holds `base`, and return its status and its log."""
+    def run(
+        self, name: str, base: Tree | None = None, *, settled: bool = False, **told: object
+    ) -> tuple[int, list[str]]:
+        """Carry out a run in a folder that holds `base`, and return its status and its log.
+
+        If it is to be `settled`, the folder is on the disk before the run begins. Syncs do
+        nothing unless ``LAZY=0`` is told.
+        """
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir()
         lay_out(base or {}, self.root)
+        if settled:
+            sync_folder(self.root)
+            sync_folder(self.root.parent)
         for left in (self._log, self._data):
             left.unlink(missing_ok=True)
-        env = {f"MXIO_SHIM_{key}": str(value) for key, value in told.items()}
-        env |= {"MXIO_SHIM_LOG": str(self._log), "MXIO_SHIM_LAZY": "1"}
+        env = {"MXIO_SHIM_LOG": str(self._log), "MXIO_SHIM_LAZY": "1"}
+        env |= {f"MXIO_SHIM_{key}": str(value) for key, value in told.items()}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         asked = {"name": name, "folder": str(self.root), "env": env}
@@ -61,9 +73,17 @@ class Host:
         return record(log, self._data.read_bytes(), self.root)
 
 
+def sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 @contextlib.contextmanager
-def hosted(place: Path) -> Iterator[Host]:
-    """Start the process, in a folder of its own."""
+def hosted(place: Path, root: Path | None = None) -> Iterator[Host]:
+    """Start the process; it works in `root`, a new folder that is deleted before every run."""
     if not sys.platform.startswith("linux") or shutil.which("cc") is None:
         pytest.skip("needs Linux and a C compiler, to preload tests/shim.c")
     shim = place / "shim.so"
@@ -71,15 +91,15 @@ def hosted(place: Path) -> Iterator[Host]:
     subprocess.run(
         ["cc", "-O1", "-shared", "-fPIC", source, "-o", str(shim), "-ldl", "-lpthread"], check=True
     )
-    root = str(Path(mxio.__file__).parents[1])
+    package = str(Path(mxio.__file__).parents[1])
     with subprocess.Popen(
         [sys.executable, __file__],
-        env={**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": root},
+        env={**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": package},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        yield Host(process, place)
+        yield Host(process, place, place / "root" if root is None else root)
         assert process.stdin is not None
         process.stdin.close()
 

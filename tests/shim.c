@@ -11,6 +11,12 @@
  *   MXIO_SHIM_KILL=k       the process is killed just before the k-th call
  *   MXIO_SHIM_HALF=1       or, if that is a write, behind the first half of it,
  *                          where that ends with a sector of the disk
+ *   MXIO_SHIM_CUT=k        just before the k-th call the file system that is
+ *                          mounted at MXIO_SHIM_DISK=path loses all that is not
+ *                          on its disk, and the process is killed; the log says
+ *                          "cut", behind which nothing counts; with
+ *   MXIO_SHIM_FLUSH=1      its journal is written first, so that names of
+ *                          files are there without what is in them
  *   MXIO_SHIM_SHORT=1      every write moves half of what it is given
  *   MXIO_SHIM_ALL=1        calls that change nothing count too: open, look,
  *                          read, lock
@@ -27,10 +33,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -45,12 +53,35 @@ static int number(const char *name) {
 
 enum { SECTOR_NBYTES = 512, HALF = -1 };
 
+/* EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN; what it is told is a uint32_t. */
+#define GOING_DOWN _IOR('X', 125, uint32_t)
+enum { LOGFLUSH = 1, NOLOGFLUSH = 2 };
+
 static void append(const char *path, const void *p, size_t n) {
     FILE *file = fopen(path, "ab");
     if (file != NULL) {
         fwrite(p, 1, n, file);
         fclose(file);
     }
+}
+
+/* Ends a file system without writing what it has yet to write. */
+static void cut_power(const char *log) {
+    const char *disk = getenv("MXIO_SHIM_DISK");
+    uint32_t how = number("MXIO_SHIM_FLUSH") ? LOGFLUSH : NOLOGFLUSH;
+    struct stat at, above;
+    int fd = disk == NULL ? -1 : open(disk, O_RDONLY | O_DIRECTORY);
+    /* Other threads live on for a moment, fail, and tell of it. */
+    (void)dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
+    if (log != NULL) {
+        append(log, "cut\n", 4);
+    }
+    /* Where nothing is mounted it would be the file system of the machine. */
+    if (fd < 0 || fstat(fd, &at) != 0 || fstatat(fd, "..", &above, 0) != 0 ||
+        at.st_dev == above.st_dev || ioctl(fd, GOING_DOWN, &how) != 0) {
+        abort();
+    }
+    kill(getpid(), SIGKILL);
 }
 
 /* The path of a descriptor, with one behind it if that is given and not absolute. */
@@ -99,6 +130,9 @@ static int before(told t) {
             kill(getpid(), SIGKILL);
         }
         failed = HALF;
+    }
+    if (calls == number("MXIO_SHIM_CUT")) {
+        cut_power(log);
     }
     if (fail != NULL && calls == atoi(fail)) {
         failed = atoi(strchr(fail, ':') + 1);
