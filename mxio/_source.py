@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 from mxio import _core
+from mxio.errors import printable
 
 __all__ = [
     "Readable",
@@ -92,8 +93,9 @@ def _in_folder(folder: Path) -> Path:
         found = [name for name in names if name.endswith(ending)]
         if len(found) > 1:
             raise ValueError(
-                f"{os.fsdecode(folder)} holds {len(found)} files that end in {ending}: give the "
-                f"path of one of them, such as {os.path.join(os.fsdecode(folder), found[0])!r}"
+                f"{printable(os.fsdecode(folder))} holds {len(found)} files that end in {ending}: "
+                "give the path of one of them, such as "
+                f"{os.path.join(os.fsdecode(folder), found[0])!r}"
             )
         if found:
             return os.path.join(os.fsdecode(folder), found[0])
@@ -150,9 +152,13 @@ def followed(path: Path) -> tuple[bytes, str]:
         )
     encoded, name = _encode(path)
     for _ in range(_MAX_LINKS):
-        if not os.path.islink(encoded):
+        try:
+            target = os.readlink(encoded)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:  # C, which goes by the folder, would make it
+                raise OSError(error.errno, error.strerror, name) from None
             return encoded, name
-        encoded = os.path.join(os.path.dirname(encoded), os.readlink(encoded))
+        encoded = os.path.join(os.path.dirname(encoded), target)
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
 
 
