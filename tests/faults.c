@@ -2,8 +2,14 @@
  *
  * faults.c - the counters behind faults.h.  Part of test builds only.
  */
-#define MXIO_FAULTS_THEMSELVES 1
 #include "faults.h"
+
+/* The compiler is told to include faults.h first, here too. */
+#undef malloc
+#undef calloc
+#undef realloc
+#undef posix_memalign
+#undef free
 
 #include <errno.h>
 #include <pthread.h>

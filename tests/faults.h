@@ -37,12 +37,10 @@ void *mxio_fault_realloc(void *mem, size_t nbytes);
 int mxio_fault_memalign(void **out, size_t alignment, size_t nbytes);
 void mxio_fault_free(void *mem);
 
-#ifndef MXIO_FAULTS_THEMSELVES
 #define malloc(nbytes) mxio_fault_malloc(nbytes)
 #define calloc(n, nbytes) mxio_fault_calloc(n, nbytes)
 #define realloc(mem, nbytes) mxio_fault_realloc(mem, nbytes)
 #define posix_memalign(out, alignment, nbytes) mxio_fault_memalign(out, alignment, nbytes)
 #define free(mem) mxio_fault_free(mem)
-#endif
 
 #endif

@@ -46,7 +46,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-D_GNU_SOURCE=1",
         "-DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION",
     ]
-    flags += ["-DNPY_TARGET_VERSION=NPY_2_0_API_VERSION", "-include", "tests/faults.h", "-Icsrc"]
+    flags += [
+        "-DNPY_TARGET_VERSION=NPY_2_0_API_VERSION",
+        "-include",
+        "tests/faults.h",
+        "-Icsrc",
+        "-Itests",
+    ]
     flags += [f"-I{sysconfig.get_paths()['include']}", f"-I{np.get_include()}"]
 
     def compile_one(source: Path) -> str:
