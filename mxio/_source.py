@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
 import weakref
 from collections.abc import Callable
@@ -120,24 +121,35 @@ def create(path: Path, how: str = "") -> _core.File:
     if not how:
         return _core.File.create(encoded, name)
     file = _core.File.create_held(encoded, name, how == "new")
-    _held.add(file)
+    _hold(file)
     return file
 
 
 def open_held(path: Path) -> _core.File:
     """Open a file to append to it, locked until it is closed."""
     file = _core.File.open_held(*followed(path))
-    _held.add(file)
+    _hold(file)
     return file
 
 
-# A child of this process has them open, too, and would keep them locked when it is gone.
-_held: weakref.WeakSet[_core.File] = weakref.WeakSet()
+# A child of this process has them open, too, and would keep them locked when it is gone. No
+# WeakSet: a Ctrl-C that comes while Python runs its callback is lost.
+_held: dict[int, weakref.ref[_core.File]] = {}
+_number = itertools.count()
+
+
+def _hold(file: _core.File) -> None:
+    for number, found in list(_held.items()):
+        if found() is None:
+            _held.pop(number, None)
+    _held[next(_number)] = weakref.ref(file)
 
 
 def _leave_to_parent() -> None:
-    for file in list(_held):
-        file.close()
+    for found in list(_held.values()):
+        file = found()
+        if file is not None:
+            file.close()
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)
