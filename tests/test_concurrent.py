@@ -409,7 +409,8 @@ for _ in range(int(sys.argv[3])):
         print("begin", flush=True)
         work()
         is_done = True
-        time.sleep(20)  # the signal is on its way
+        for _ in range(2000):  # the signal is on its way
+            time.sleep(0.01)  # of which the beginning may miss it
     except KeyboardInterrupt:
         is_told = True
     try:
