@@ -138,7 +138,14 @@ mxio_status mxio_index_read(mxio_file *file, mxio_index **out,
                            "it is shorter than the head of an mxio file");
     }
     if (status == MXIO_OK) {
-        status = mxio_head_decode(begin, mxio_file_nbytes(file), &head, err);
+        const uint64_t nbytes = mxio_file_nbytes(file);
+        mxio_err again;
+        status = mxio_head_decode(begin, nbytes, &head, err);
+        /* A writer may have committed since the file was opened and measured. */
+        if (status == MXIO_CORRUPT && mxio_file_measure(file, &again) == MXIO_OK
+            && mxio_file_nbytes(file) > nbytes) {
+            status = mxio_head_decode(begin, mxio_file_nbytes(file), &head, err);
+        }
     }
     if (status == MXIO_OK) {
         status = read_whole(file, &head, begin, first, &index, err);

@@ -286,8 +286,8 @@ typedef struct mxio_map mxio_map;
 
 /* Begins a file that will have the name path after mxio_file_commit, in a
  * temporary file beside it.  path must not be a symbolic link (resolve it
- * first).  An existing regular file lends its mode (and, to a privileged
- * process, its owner); a new one gets what the umask says.  MXIO_IO: EISDIR
+ * first).  An existing regular file lends its mode (and its owner and group
+ * as far as the system lets us); a new one gets what the umask says.  MXIO_IO: EISDIR
  * if path is a folder, EINVAL if it is neither file nor absent. */
 mxio_status mxio_file_create(const char *path, mxio_file **out,
                              mxio_err *err);
@@ -356,8 +356,8 @@ mxio_status mxio_file_put_pieces(mxio_file *file, const void *mem,
 mxio_status mxio_file_get(mxio_file *file, void *mem, uint64_t nbytes,
                           uint64_t offset, mxio_err *err);
 
-/* Looks how long a created file has become, so that what was written can be
- * read before it is committed. */
+/* Looks how long a file has become: a created one, so that what was written can
+ * be read before it is committed, or one that a writer appends to. */
 mxio_status mxio_file_measure(mxio_file *file, mxio_err *err);
 
 /* With sync: makes the contents durable, renames, makes the name durable; when

@@ -38,12 +38,13 @@ int mxio_os_stat(const os_place *place, os_owner *out);
 
 /* A new file, locked, under a name beside the place that no other process
  * uses: mode 0666 less the umask, or mode and owner of *like if that is not
- * NULL.  *temporary receives its name, owned by the caller. */
+ * NULL, and never open to more before.  *temporary receives its name, owned by the caller. */
 int mxio_os_create(const os_place *place, const os_owner *like,
                    char **temporary, int *fd);
 
 /* Likewise, under the one name that all who hold a file for long use.  EAGAIN: a
- * living process has that file, or the one at the place, locked. */
+ * living process has that file, or the one at the place, locked.  What another
+ * user has put there is removed, or EPERM, EACCES. */
 int mxio_os_create_held(const os_place *place, const os_owner *like,
                         char **temporary, int *fd);
 

@@ -194,10 +194,18 @@ static int is_not_offered(int failed) {
            || failed == EOPNOTSUPP;
 }
 
-/* Takes on mode and owner of the file that will be replaced.  The owner only
- * where the system lets us; then the mode, which chown may have cut. */
+/* What a file is created with that takes on the mode of another: nobody else can
+ * open it before it has that. */
+static mode_t first_mode(const os_owner *like) {
+    return like == NULL ? 0666 : 0600;
+}
+
+/* Takes on mode and owner of the file that will be replaced.  The owner, or the
+ * group alone, only where the system lets us; then the mode, which chown may
+ * have cut. */
 static int take_on(int fd, const os_owner *like) {
-    if (geteuid() == 0 && fchown(fd, like->uid, like->gid) != 0
+    if (fchown(fd, like->uid, like->gid) != 0
+        && (!is_not_offered(errno) || fchown(fd, (uid_t)-1, like->gid) != 0)
         && !is_not_offered(errno)) {
         return errno;
     }
@@ -239,7 +247,7 @@ int mxio_os_create(const os_place *place, const os_owner *like,
         if (failed == 0) {
             made = openat(place->folder, name,
                           O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                          0666);
+                          first_mode(like));
             failed = made < 0 ? errno : 0;
         }
     }
@@ -306,15 +314,29 @@ int mxio_os_create_held(const os_place *place, const os_owner *like,
     /* What a dead writer left is taken over; the name may go to a file that is
      * being committed between opening and locking. */
     for (int i = 0; i < TEMPORARY_TRIES && failed == ESTALE; i++) {
+        int is_new = 1;
         made = openat(place->folder, name,
-                      O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
-                      0666);
+                      O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                      first_mode(like));
+        if (made < 0 && errno == EEXIST) {
+            is_new = 0;
+            made = openat(place->folder, name,
+                          O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+            if (made < 0 && errno == ENOENT) {
+                continue;
+            }
+        }
         if (made < 0) {
             return errno;
         }
         failed = lock(made);
         if (failed == 0) {
             failed = is_named(place->folder, name, made, &st);
+        }
+        /* Not what another user has put there, whose file it would stay. */
+        if (failed == 0 && !is_new && S_ISREG(st.st_mode)
+            && st.st_uid != geteuid()) {
+            failed = unlinkat(place->folder, name, 0) != 0 ? errno : ESTALE;
         }
         if (failed != 0) {
             close(made);

@@ -22,7 +22,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 from mxio._c cimport *
-from mxio.errors import ChecksumError, FormatError, UnsupportedError, quote
+from mxio.errors import ChecksumError, FormatError, UnsupportedError, printable, quote
 
 ctypedef mxio_status (*opener)(const char *, mxio_file **, mxio_err *) noexcept nogil
 
@@ -146,7 +146,7 @@ cdef class File:
 
     cdef int _enter(self) except -1:
         if self._file == NULL or self._closing:
-            raise ValueError(f"{self.name} is closed")
+            raise ValueError(f"{printable(self.name)} is closed")
         self._users += 1
         return 0
 
@@ -216,14 +216,14 @@ cdef class File:
     @property
     def nbytes(self):
         if self._file == NULL:
-            raise ValueError(f"{self.name} is closed")
+            raise ValueError(f"{printable(self.name)} is closed")
         return mxio_file_nbytes(self._file)
 
     @property
     def held_name(self):
         """The name that a held file has in its folder now."""
         if self._file == NULL:
-            raise ValueError(f"{self.name} is closed")
+            raise ValueError(f"{printable(self.name)} is closed")
         return <bytes>mxio_file_held_name(self._file)
 
     @property

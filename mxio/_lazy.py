@@ -18,7 +18,7 @@ from mxio._gather import gather
 from mxio._index import Entry, Index
 from mxio._progress import counted
 from mxio._region import Box, Points, Region, Slice, blocks, index_of, parse
-from mxio.errors import EntryError
+from mxio.errors import EntryError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -211,8 +211,8 @@ class LazyArray:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._index.origin is None:
             raise TypeError(
-                f"{self.name!r} is in {self._file.name}, which has no path by which it could be "
-                "pickled: pickle x[...], or open a path"
+                f"{self.name!r} is in {printable(self._file.name)}, which has no path by "
+                "which it could be pickled: pickle x[...], or open a path"
             )
         return self._index.origin.lazy, (self._entry.number,)
 
@@ -227,7 +227,7 @@ class LazyArray:
     def _row(self, at: int) -> Array:
         entry = self._entry
         if self._file.closed:
-            raise ValueError(f"{self._file.name} is closed")
+            raise ValueError(f"{printable(self._file.name)} is closed")
         at = index_of(at, entry.shape[0], 0, entry.name)
         dtype = self._index.dtype(entry) if self._dtype is None else self._dtype
         self._dtype = dtype
@@ -269,7 +269,7 @@ class LazyArray:
 
     def _read(self, box: Box | Points, out: Array | None) -> Array:
         if self._file.closed:
-            raise ValueError(f"{self._file.name} is closed")
+            raise ValueError(f"{printable(self._file.name)} is closed")
         dtype = self._index.dtype(self._entry)
         if out is not None:
             _check_out(out, box.shape, self.dtype, self.name)

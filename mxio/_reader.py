@@ -27,6 +27,7 @@ from mxio.errors import (
     FormatError,
     UnsupportedError,
     described,
+    printable,
     quote,
 )
 
@@ -234,9 +235,11 @@ class Reader(Mapping[str, LazyArray]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._file.closed:
-            raise ValueError(f"{self._file.name} is closed")
+            raise ValueError(f"{printable(self._file.name)} is closed")
         if self.index.origin is None:
-            raise TypeError(f"{self._file.name} has no path by which it could be pickled")
+            raise TypeError(
+                f"{printable(self._file.name)} has no path by which it could be pickled"
+            )
         return cast(Origin, self.index.origin).reader, ()
 
     def read(

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 from mxio import _core
+from mxio.errors import printable
 
 __all__ = [
     "Readable",
@@ -92,8 +94,9 @@ def _in_folder(folder: Path) -> Path:
         found = [name for name in names if name.endswith(ending)]
         if len(found) > 1:
             raise ValueError(
-                f"{os.fsdecode(folder)} holds {len(found)} files that end in {ending}: give the "
-                f"path of one of them, such as {os.path.join(os.fsdecode(folder), found[0])!r}"
+                f"{printable(os.fsdecode(folder))} holds {len(found)} files that end in {ending}: "
+                "give the path of one of them, such as "
+                f"{os.path.join(os.fsdecode(folder), found[0])!r}"
             )
         if found:
             return os.path.join(os.fsdecode(folder), found[0])
@@ -118,24 +121,35 @@ def create(path: Path, how: str = "") -> _core.File:
     if not how:
         return _core.File.create(encoded, name)
     file = _core.File.create_held(encoded, name, how == "new")
-    _held.add(file)
+    _hold(file)
     return file
 
 
 def open_held(path: Path) -> _core.File:
     """Open a file to append to it, locked until it is closed."""
     file = _core.File.open_held(*followed(path))
-    _held.add(file)
+    _hold(file)
     return file
 
 
-# A child of this process has them open, too, and would keep them locked when it is gone.
-_held: weakref.WeakSet[_core.File] = weakref.WeakSet()
+# A child of this process has them open, too, and would keep them locked when it is gone. No
+# WeakSet: a Ctrl-C that comes while Python runs its callback is lost.
+_held: dict[int, weakref.ref[_core.File]] = {}
+_number = itertools.count()
+
+
+def _hold(file: _core.File) -> None:
+    for number, found in list(_held.items()):
+        if found() is None:
+            _held.pop(number, None)
+    _held[next(_number)] = weakref.ref(file)
 
 
 def _leave_to_parent() -> None:
-    for file in list(_held):
-        file.close()
+    for found in list(_held.values()):
+        file = found()
+        if file is not None:
+            file.close()
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)
@@ -150,9 +164,13 @@ def followed(path: Path) -> tuple[bytes, str]:
         )
     encoded, name = _encode(path)
     for _ in range(_MAX_LINKS):
-        if not os.path.islink(encoded):
+        try:
+            target = os.readlink(encoded)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:  # C, which goes by the folder, would make it
+                raise OSError(error.errno, error.strerror, name) from None
             return encoded, name
-        encoded = os.path.join(os.path.dirname(encoded), os.readlink(encoded))
+        encoded = os.path.join(os.path.dirname(encoded), target)
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
 
 

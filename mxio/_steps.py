@@ -175,8 +175,10 @@ class Steps:
                     raise
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-        except BaseException:
+        except BaseException as error:
             os.close(fd)
+            if isinstance(error, OSError) and error.filename is None:
+                raise OSError(error.errno, error.strerror, path) from None
             raise
         self._lock, self._process = fd, os.getpid()
 

@@ -28,7 +28,7 @@ from mxio._region import Box, Region, parse
 from mxio._shared import SharedArray, WriterArray, head_of
 from mxio._source import Path, create, followed, open_held
 from mxio._stream import Cast
-from mxio.errors import EntryError, UnsupportedError, clip, described, quote
+from mxio.errors import EntryError, UnsupportedError, clip, described, printable, quote
 
 __all__ = ["Writer"]
 
@@ -609,8 +609,8 @@ class Writer:
     def __del__(self) -> None:
         if not self._is_closed and self._process == os.getpid():
             warnings.warn(
-                f"an mxio.Writer of {self._file.name} was not closed: what was not committed is "
-                "lost",
+                f"an mxio.Writer of {printable(self._file.name)} was not closed: what was not "
+                "committed is lost",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
@@ -618,16 +618,16 @@ class Writer:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise ValueError(f"the writer of {self._file.name} is closed")
+            raise ValueError(f"the writer of {printable(self._file.name)} is closed")
         if self._process != os.getpid():
             raise ValueError(
-                f"the writer of {self._file.name} belongs to process {self._process}: a process "
-                "that was forked cannot use it"
+                f"the writer of {printable(self._file.name)} belongs to process {self._process}: "
+                "a process that was forked cannot use it"
             )
         if self._generations.is_broken:
             raise ValueError(
-                f"the writer of {self._file.name} failed in a commit: discard it, and open the "
-                "file again to see which one it holds"
+                f"the writer of {printable(self._file.name)} failed in a commit: discard it, and "
+                "open the file again to see which one it holds"
             )
 
 

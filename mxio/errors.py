@@ -41,8 +41,19 @@ __all__ = [
 ]
 
 
+def printable(text: str) -> str:
+    """Return a text with everything escaped that could steer a terminal or break a line."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 class MXIOError(Exception):
     """The root of mxio's own exceptions."""
+
+    def __init__(self, *args: object) -> None:
+        # Messages name files, which may be called anything.
+        super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class FormatError(MXIOError, ValueError):
@@ -98,6 +109,9 @@ class ChecksumError(FormatError):
 class FormatWarning(UserWarning):
     """A file is read although something in it is not as its format wants it."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
 
 class DamageWarning(UserWarning):
     """Something is damaged and was left out of what was loaded: a step, an array.
@@ -111,7 +125,7 @@ class DamageWarning(UserWarning):
     damage: list[Any]
 
     def __init__(self, message: str, damage: list[Any]) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.damage = damage
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -4,6 +4,13 @@
  */
 #include "faults.h"
 
+/* The compiler is told to include faults.h first, here too. */
+#undef malloc
+#undef calloc
+#undef realloc
+#undef posix_memalign
+#undef free
+
 #include <errno.h>
 #include <pthread.h>
 

@@ -113,7 +113,7 @@ def convert(args: argparse.Namespace) -> int:
     unread = [quote(entry.name) for entry in entries if _is_unread(entry)]
     if format == "mxnet" and unread:
         print(
-            f"MXNet 1.x cannot read {args.b}, because of {', '.join(unread[:3])}"
+            f"MXNet 1.x cannot read {printable(args.b)}, because of {', '.join(unread[:3])}"
             f"{', …' if unread[3:] else ''}: it has no arrays without dimensions and no int16, "
             "uint16, uint32, uint64",
             file=sys.stderr,

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from mxio._progress import human, plural
+from mxio.errors import printable
 
 __all__ = [
     "FORMATS",
@@ -60,13 +61,6 @@ def sentence(error: BaseException) -> str:
 
 
 # ---- words -----------------------------------------------------------------------------------
-
-
-def printable(text: str) -> str:
-    """Return a text with everything escaped that could steer a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def shown(name: str) -> str:
