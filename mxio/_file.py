@@ -274,7 +274,8 @@ def load(
     on_damage : {'raise', 'skip'}, default 'raise'
         'skip': what is damaged is left out of dicts, and None stands in its place in lists,
         in tuples and for an array by itself. A DamageWarning says so; its `damage` is a list
-        of `Damage`. Head, index and structure must be sound.
+        of `Damage`. Head, index and structure must be sound; a format without checksums
+        (MXNet's, safetensors, npy) tells of no damage.
     progress : bool or callable, optional
         As in `save`. Nothing is told with ``mmap=True``.
 

@@ -9,6 +9,7 @@ spliced from two, and bytes behind the end, until there are so many. What became
 
 ``found``     an error of mxio's, or `mxio.verify` lists it and what is loaded is what was saved
 ``SILENT``    other data without an error; of formats without checksums it is called ``other``
+              (``other``, too: what two files were spliced to is one of them, whole)
 ``HARMLESS``  neither `load` nor `verify` minds, though it is no space that an append gave up
               (``unused``) or a field of a foreign format that says nothing (``other``)
 ``older``     a state that was committed before the last one: as if that had not been written
@@ -203,6 +204,7 @@ class Judge:
             self.format = file.index.format
         self.wanted = whole(data)
         self.earlier = [whole(one) for one in earlier]
+        self.others: list[Judge] = []  # whose files this one's may become by a splice
 
     def __call__(self, damaged: bytes) -> str:
         if damaged == self.data:
@@ -232,7 +234,8 @@ class Judge:
         if found in self.earlier and found != self.wanted:
             return "older"
         if found != self.wanted:
-            return "SILENT"
+            is_another = any(found == one.wanted or found in one.earlier for one in self.others)
+            return "other" if is_another else "SILENT"
         if mxio.verify(damaged):
             return "found"
         if self.earlier:
@@ -268,6 +271,8 @@ def work(kind: str, share: int, n_shares: int, n: int, seed: int) -> Counter[str
     for judge, damaged in itertools.islice(sets, share, n * n_shares, n_shares):
         tell(counts, judge(damaged), damaged)
     every = list(judges.values())
+    for judge in every:
+        judge.others = every
     while counts.total() - counts["same"] < n:
         judge, other = rng.choices(every, k=2)
         damaged = at_random(judge.data, other.data, rng)

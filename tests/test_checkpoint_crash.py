@@ -99,7 +99,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield made_there
 
 
-SAMPLES = int(os.environ.get("MXIO_CUTS", "12"))
+SAMPLES = 12 * int(os.environ.get("MXIO_CUTS", "1"))
 
 
 def cuts(
@@ -171,6 +171,7 @@ def test_after_every_power_cut_the_newest_step_that_was_saved_is_restored(
                 with mxio.CheckpointManager(folder / "a/run", keep_last=2) as manager:
                     manager.save(90, made(90))
                     assert manager.restore()["step"] == 90
+    print(f"{name}, {model}: {n} states")
     assert n > 50
     assert None in found
     assert {(step, version) for step, version in promise.saved.items()} - found == set()
