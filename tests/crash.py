@@ -12,12 +12,18 @@ it may lose what was not synced: of data, every sector on its own; of names, in 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import mxio
 
 SECTOR_NBYTES = 512
 MODELS = ("posix", "journal")
@@ -255,3 +261,24 @@ def lay_out(tree: dict[str, bytes | None], root: Path) -> None:
             path.mkdir(exist_ok=True)
         else:
             path.write_bytes(data)
+
+
+@contextlib.contextmanager
+def under_shim(script: str, place: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a script with tests/shim.c preloaded, to be asked through its stdin and stdout."""
+    shim = place / "shim.so"
+    source = str(Path(__file__).parent / "shim.c")
+    subprocess.run(
+        ["cc", "-O1", "-shared", "-fPIC", source, "-o", str(shim), "-ldl", "-lpthread"], check=True
+    )
+    package = str(Path(mxio.__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, script],
+        env={**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": package},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()

@@ -23,9 +23,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 import saves
 import training
-from crash import Disk, Op, lay_out, record
-
-import mxio
+from crash import Disk, Op, lay_out, record, under_shim
 
 Tree = dict[str, "bytes | None"]
 RUNS = saves.RUNS | training.RUNS
@@ -86,22 +84,8 @@ def hosted(place: Path, root: Path | None = None) -> Iterator[Host]:
     """Start the process; it works in `root`, a new folder that is deleted before every run."""
     if not sys.platform.startswith("linux") or shutil.which("cc") is None:
         pytest.skip("needs Linux and a C compiler, to preload tests/shim.c")
-    shim = place / "shim.so"
-    source = str(Path(__file__).parent / "shim.c")
-    subprocess.run(
-        ["cc", "-O1", "-shared", "-fPIC", source, "-o", str(shim), "-ldl", "-lpthread"], check=True
-    )
-    package = str(Path(mxio.__file__).parents[1])
-    with subprocess.Popen(
-        [sys.executable, __file__],
-        env={**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": package},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with under_shim(__file__, place) as process:
         yield Host(process, place, place / "root" if root is None else root)
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 class Hears(Protocol):

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from crash import Content, Op, record
+from crash import Content, Op, record, under_shim
 
 import mxio
 
@@ -343,23 +343,8 @@ def cuts(
 @contextlib.contextmanager
 def staged(folder: Path) -> Iterator[Stage]:
     """Start the process that carries out sessions, in a folder of its own."""
-    shim = folder / "shim.so"
-    source = Path(__file__).parent / "shim.c"
-    subprocess.run(
-        ["cc", "-O1", "-shared", "-fPIC", str(source), "-o", str(shim), "-ldl", "-lpthread"],
-        check=True,
-    )
-    root = str(Path(mxio.__file__).parents[1])
-    with subprocess.Popen(
-        [sys.executable, __file__],
-        env={**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": root},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as host:
+    with under_shim(__file__, folder) as host:
         yield Stage(folder, host)
-        assert host.stdin is not None
-        host.stdin.close()
 
 
 if __name__ == "__main__":

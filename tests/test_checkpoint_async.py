@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from place import small_disk
 from training import is_made, made
 
 import mxio
@@ -178,14 +179,7 @@ def test_a_step_that_is_in_flight_is_there_for_a_second_save(
 
 
 def test_a_full_disk_fails_that_step_and_the_run_goes_on(tmp_path: Path) -> None:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
-    try:
+    with small_disk(tmp_path, "1m") as folder:
         for asynchronous in False, True:
             with CheckpointManager(folder / "run", asynchronous=asynchronous) as manager:
                 step = manager.latest() or 0
@@ -200,8 +194,6 @@ def test_a_full_disk_fails_that_step_and_the_run_goes_on(tmp_path: Path) -> None
                 manager.wait()
                 assert manager.latest() == step + 3
                 assert not [name for name in os.listdir(folder / "run") if name.endswith(".tmp")]
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 class Broken(Exception):

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from place import small_disk
 
 import mxio
 
@@ -182,14 +183,7 @@ def test_short_and_interrupted_writes_are_continued(shim: Path, path: Path) -> N
 
 
 def test_a_full_disk_is_enospc_and_keeps_the_old_file(tmp_path: Path) -> None:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
-    try:
+    with small_disk(tmp_path, "1m") as folder:
         path = folder / "x.mxio"
         mxio.save(path, OLD)
         with pytest.raises(OSError, match="No space left") as caught:
@@ -198,8 +192,6 @@ def test_a_full_disk_is_enospc_and_keeps_the_old_file(tmp_path: Path) -> None:
         assert caught.value.filename == str(path)
         assert is_old(path)
         assert os.listdir(folder) == ["x.mxio"]
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_limit_on_file_size_is_an_error_and_keeps_the_old_file(path: Path) -> None:
