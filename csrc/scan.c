@@ -128,6 +128,10 @@ mxio_status mxio_growing_open(growing *g, mxio_scan *scan,
              "the table of dtypes is too long");
     }
     memset(g->row_of, 0xff, sizeof g->row_of);
+    /* So that a shape without dims and a name without bytes have a place too:
+     * C does not even let 0 be added to NULL. */
+    GROW(g, dims, n_dims, 1, dims);
+    GROW(g, strings, strings_nbytes, 1, strings);
     return MXIO_OK;
 }
 

@@ -3,10 +3,9 @@
  * fuzz_scan.c - any bytes to the scanners of foreign files and to the judge of
  * native ones, watched by sanitizers.
  *
- * With libFuzzer:
- *
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -DMXIO_LIBFUZZER \
- *         -Icsrc tests/fuzz_scan.c csrc/(all).c -lpthread && ./a.out tests/golden
+ * With MXIO_LIBFUZZER defined it is a target of libFuzzer, which tests/fuzz.py
+ * builds and runs; the environment's MXIO_FUZZ_TARGET says which one: native,
+ * mxnet or safetensors.
  *
  * Without, it changes the files it is given itself: fuzz_scan ROUNDS FILE ...
  * prints how many inputs were tried and how many of them were valid.
@@ -25,11 +24,13 @@ static const mxio_foreign_dtype TABLE[] = {
     {"I16", {"int16", 16, 5}, 16},   {"U16", {"uint16", 16, 6}, 16},
     {"U32", {"uint32", 32, 6}, 32},  {"U64", {"uint64", 64, 6}, 64},
     {"BF16", {"bfloat16", 16, 8}, 16}, {"F4", {"float4_e2m1fn", 8, 13}, 4}};
-enum { N_TABLE = sizeof TABLE / sizeof TABLE[0] };
+enum { N_TABLE = sizeof TABLE / sizeof TABLE[0], HEAD_NBYTES = 4096 };
 
 /* Reads each byte that an index says exists; a wrong bound is found by the
- * sanitizer, because the bytes of the file end where its memory does. */
-static void use(const mxio_index *index, const uint8_t *data, size_t nbytes) {
+ * sanitizer, because the bytes of the file end where its memory does.  least:
+ * where data may begin. */
+static void use(const mxio_index *index, const uint8_t *data, size_t nbytes,
+                uint64_t least) {
     static volatile uint8_t sink;
     for (uint64_t i = 0; i < mxio_index_count(index); i++) {
         mxio_entry entry;
@@ -48,7 +49,8 @@ static void use(const mxio_index *index, const uint8_t *data, size_t nbytes) {
             n = 1;
         }
         for (uint64_t r = 0; r < n; r++) {
-            if (runs[r].offset > nbytes
+            if ((runs[r].nbytes > 0 && runs[r].offset < least)
+                || runs[r].offset > nbytes
                 || runs[r].nbytes > nbytes - runs[r].offset
                 || mxio_index_place(index, entry.offset + sum)
                        != (entry.nbytes == 0 ? 0 : runs[r].offset)) {
@@ -102,7 +104,7 @@ static int scan_with(scanner *scan, const uint8_t *data, size_t nbytes) {
         }
         if (mxio_scan_index(&found, "\"dict\"", 6, nbytes, &index, &err)
             == MXIO_OK) {
-            use(index, data, nbytes);
+            use(index, data, nbytes, 0);
             mxio_index_free(index);
         }
     }
@@ -111,19 +113,18 @@ static int scan_with(scanner *scan, const uint8_t *data, size_t nbytes) {
     return valid;
 }
 
-static int try_all(const uint8_t *data, size_t nbytes) {
+static int judge(const uint8_t *data, size_t nbytes) {
     mxio_file *file = NULL;
     mxio_index *index = NULL;
     mxio_err err;
-    int valid = scan_with(mxio_mxnet_scan, data, nbytes)
-                + scan_with(mxio_safetensors_scan, data, nbytes);
+    int valid = 0;
     if (mxio_file_memory((void *)(uintptr_t)data, 0, nbytes, &file, &err)
         != MXIO_OK) {
         abort();
     }
     if (mxio_index_read(file, &index, &err) == MXIO_OK) {
-        valid++;
-        use(index, data, nbytes);
+        valid = 1;
+        use(index, data, nbytes, HEAD_NBYTES);
         read_all(file, index);
         mxio_index_free(index);
     }
@@ -131,13 +132,6 @@ static int try_all(const uint8_t *data, size_t nbytes) {
     return valid;
 }
 
-#ifdef MXIO_LIBFUZZER
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
-    (void)try_all(data, nbytes);
-    return 0;
-}
-#else
 static uint64_t state = 0x9e3779b97f4a7c15u;
 
 static uint64_t next_random(void) { /* xorshift: the same each time */
@@ -166,8 +160,8 @@ static void put_crc(uint8_t *dst, const uint8_t *p, size_t nbytes) {
     }
 }
 
-/* Makes the checksums of a native file's slots and indexes right again, so that
- * what was changed reaches the judge. */
+/* Makes the checksums of a native file's slots and indexes right again, so
+ * that what was changed reaches the judge. */
 static void seal(uint8_t *data, size_t nbytes) {
     for (size_t slot = 0; slot < 4096 && nbytes >= 4096; slot += 2048) {
         uint8_t *index[64], *crc[64];
@@ -175,7 +169,8 @@ static void seal(uint8_t *data, size_t nbytes) {
         uint8_t *named = data + slot + 48, *where = data + slot + 64;
         int n = 0;
         while (n < 64) {
-            const uint64_t offset = get_u64(named), length = get_u64(named + 8);
+            const uint64_t offset = get_u64(named);
+            const uint64_t length = get_u64(named + 8);
             if (offset < 4096 || offset > nbytes || length > nbytes - offset
                 || length < 128) {
                 break;
@@ -222,6 +217,112 @@ static void change(uint8_t *data, size_t *nbytes) {
         }
         break;
     }
+}
+
+#ifdef MXIO_LIBFUZZER
+enum {
+    AS_IT_IS = 1,       /* the input is the file itself                      */
+    NOT_SEALED = 2,     /* its checksums are not made right again            */
+    OTHER_LENGTH = 4,   /* nor the lengths that the head gives               */
+    PREFIX_NBYTES = 8,  /* flags, then zeros: the fields behind stay aligned */
+    SLOT_NBYTES = 128
+};
+
+static void copy_part(uint8_t *dst, size_t most, const uint8_t **from,
+                      size_t *left) {
+    const size_t n = *left < most ? *left : most;
+    if (n > 0) {
+        memcpy(dst, *from, n);
+    }
+    *from += n;
+    *left -= n;
+}
+
+/* The input is a file without the zeros of its head, so that changes meet
+ * bytes that mean something: a prefix, both slots, what is behind the head. */
+static void try_native(const uint8_t *data, size_t nbytes) {
+    const uint8_t flags = nbytes > 0 ? data[0] : 0;
+    size_t left = nbytes > PREFIX_NBYTES ? nbytes - PREFIX_NBYTES : 0;
+    size_t body = left > 2 * SLOT_NBYTES ? left - 2 * SLOT_NBYTES : 0;
+    size_t whole = flags & AS_IT_IS ? left : HEAD_NBYTES + body;
+    const uint8_t *from = data + (nbytes - left);
+    uint8_t *memory = calloc(1, whole + 1); /* its end is watched */
+    uint8_t *file;
+    if (memory == NULL) {
+        abort();
+    }
+    file = memory + 1;
+    if (flags & AS_IT_IS) {
+        copy_part(file, whole, &from, &left);
+    } else {
+        copy_part(file, SLOT_NBYTES, &from, &left);
+        copy_part(file + HEAD_NBYTES / 2, SLOT_NBYTES, &from, &left);
+        copy_part(file + HEAD_NBYTES, body, &from, &left);
+        for (int slot = 0; slot < 2 && !(flags & OTHER_LENGTH); slot++) {
+            for (int i = 0; i < 8; i++) {
+                /* Zeros where the slot is not in use. */
+                uint8_t *at = file + HEAD_NBYTES / 2 * slot;
+                at[40 + i]
+                    = at[0] == 0 ? 0 : (uint8_t)((uint64_t)whole >> 8 * i);
+            }
+        }
+    }
+    if (!(flags & NOT_SEALED)) {
+        seal(file, whole);
+    }
+    (void)judge(file, whole);
+    free(memory);
+}
+
+static int target; /* the first letter of its name */
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+    const char *name = getenv("MXIO_FUZZ_TARGET");
+    (void)argc;
+    (void)argv;
+    if (name == NULL
+        || (strcmp(name, "native") != 0 && strcmp(name, "mxnet") != 0
+            && strcmp(name, "safetensors") != 0)) {
+        fprintf(stderr, "MXIO_FUZZ_TARGET: native, mxnet or safetensors\n");
+        exit(2);
+    }
+    target = name[0];
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
+    if (target == 'n') {
+        try_native(data, nbytes);
+    } else {
+        (void)scan_with(target == 'm' ? mxio_mxnet_scan
+                                      : mxio_safetensors_scan,
+                        data, nbytes);
+    }
+    return 0;
+}
+
+size_t LLVMFuzzerMutate(uint8_t *data, size_t nbytes, size_t most);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t nbytes, size_t most,
+                               unsigned seed);
+/* One change in four is one of ours: aligned fields, and limits in them. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t nbytes, size_t most,
+                               unsigned seed) {
+    size_t changed = nbytes;
+    if (nbytes == 0 || seed % 4 != 0) {
+        return LLVMFuzzerMutate(data, nbytes, most);
+    }
+    state = (uint64_t)seed << 20 | 1;
+    (void)next_random();
+    change(data, &changed);
+    return changed > 0 ? changed : nbytes;
+}
+#else
+static int try_all(const uint8_t *data, size_t nbytes) {
+    return scan_with(mxio_mxnet_scan, data, nbytes)
+           + scan_with(mxio_safetensors_scan, data, nbytes)
+           + judge(data, nbytes);
 }
 
 static uint8_t *contents(const char *path, size_t *nbytes) {
