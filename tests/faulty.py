@@ -384,7 +384,7 @@ class Sweep:
 
 def spread(n: int, at_most: int) -> range:
     """Numbers from 1 to n: all, or about so many of them, another first one each time."""
-    step = 1 if not at_most else -(-n // at_most)
+    step = max(1, -(-n // at_most)) if at_most else 1
     return range(1 + os.getpid() % step, n + 1, step)
 
 
