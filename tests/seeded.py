@@ -161,7 +161,7 @@ def judged(done: subprocess.CompletedProcess[str]) -> Told:
         return Told("caught", f"killed by signal {-done.returncode}")
     if done.returncode not in (1, 2):
         return Told("broken", done.stdout[-1000:])
-    failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) tests/(.+?)(?: - |$)", done.stdout, re.MULTILINE)
     return Told("caught", failed[1] if failed else "")
 
 

@@ -325,7 +325,7 @@ BUGS = (
         "if (!add_u64(entry.offset, entry.stored_nbytes, &end)\n"
         "        || end > index->head.file_nbytes) {",
         "if (0) {",
-        (REFUSED, HOSTILE, DELTA + "mxio_refuses_a_broken_file"),
+        (f"{REFUSED}[appending_data_end_overflows]",),
     ),
     Bug(
         "index: a product of dims may overflow",
@@ -411,10 +411,7 @@ BUGS = (
         "mxio/_lazy.py",
         "key = entry.number if entry.alias_of is None else entry.alias_of, k",
         "key = 0, k",
-        (
-            LAZY + "several_arrays_are_read_at_once_in_the_order_asked_for",
-            GATHER + "a_loop_over_rows_reads_each_chunk_once",
-        ),
+        (GATHER + "chunks_that_are_kept_are_those_of_their_array",),
     ),
     Bug(
         "lazy: a chunk more than is wanted",
@@ -443,6 +440,7 @@ BUGS = (
         "mxio/checkpoint.py",
         "                began = time.monotonic()\n                with shown(",
         "                began = time.monotonic()\n"
+        "                self._written.append(step)\n"
         "                self._remove(sorted({*self.steps(), step}), {step})\n"
         "                with shown(",
         (STEP + "nothing_is_removed_by_a_save_that_failed",),
