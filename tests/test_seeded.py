@@ -55,15 +55,14 @@ def test_bugs_are_caught_and_what_is_none_escapes(
     tool: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lost = FINE._replace(name="lost", find="what is not there")
-    unsound = FINE._replace(name="unsound", put="    if crc != member.crc")
-    monkeypatch.setattr(tool, "BUGS", (*BUGS, FINE, lost, unsound))
-    assert tool.main([*FEW, FINE.name, "lost", "unsound"]) == 1
+
+    monkeypatch.setattr(tool, "BUGS", (*BUGS, FINE, lost))
+    assert tool.main([*FEW, FINE.name, "lost"]) == 1
     first, *each, last = capsys.readouterr().out.splitlines()
     assert first.startswith("without a bug all tests pass")
     told = [line.split()[0] for line in each if " s  " in line]
-    assert told == ["caught", "caught", "ESCAPED", "broken", "broken"]
-    assert last.startswith("5 bugs: 2 caught, 1 ESCAPED, 2 broken, ")
-    assert tool.main([FEW[0]]) == 0
+    assert told == ["caught", "caught", "ESCAPED", "broken"]
+    assert last.startswith("4 bugs: 2 caught, 1 ESCAPED, 1 broken, ")
 
 
 def test_tests_that_fail_anyway_or_are_not_there_catch_nothing(
