@@ -316,6 +316,12 @@ def shared_in_appending() -> Craft:
     return made
 
 
+def long_in_appending() -> Craft:
+    """200 bytes: with an offset that is aligned, their end can exceed 2**64."""
+    made = Craft([Item("", "uint8", (200,), bytes(200))], "array")
+    return slot(lambda: made, required=1, generation=2)
+
+
 def longer(by: int, plan: Plan = many) -> Craft:
     return having(plan, length=plan().length + by)
 
@@ -403,6 +409,7 @@ LAYOUT_ROWS: Rows = {
         FORMAT,
         slot(appending, file_nbytes=appending().length - 1),
     ),
+    "appending_data_end_overflows": (FORMAT, entry(0, long_in_appending, offset=2**64 - 64)),
     "appending_file_shorter": (FORMAT, longer(-1, appending)),
 }
 

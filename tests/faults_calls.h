@@ -10,6 +10,7 @@
 #include "faults.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* 1, and errno set, if the call is to fail. */
 static inline int fault_fails(const char *call) {
@@ -35,7 +36,12 @@ static inline size_t fault_nbytes(const char *call, size_t nbytes) {
 #define FAULT_MAP(name, call) (fault_fails(name) ? MAP_FAILED : (call))
 
 static inline ssize_t fault_pread(int fd, void *mem, size_t nbytes, off_t offset) {
+    const size_t wanted = nbytes;
     nbytes = fault_nbytes("pread", nbytes);
+    if (nbytes < wanted) {
+        /* What a read before left there may be what is wanted now. */
+        memset((char *)mem + nbytes, 0x5a, wanted - nbytes);
+    }
     return nbytes == 0 ? -1 : pread(fd, mem, nbytes, offset);
 }
 

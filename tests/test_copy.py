@@ -130,6 +130,22 @@ def test_a_file_can_be_copied_onto_itself(tmp_path: Path) -> None:
     assert all(same(mxio.load(tmp_path / "a")[name], array) for name, array in FLAT.items())
 
 
+def test_a_damaged_file_is_not_compacted(tmp_path: Path) -> None:
+    path = tmp_path / "x.mxio"
+    with mxio.Writer(path) as w:
+        for i in range(3):
+            w["x"] = np.full(100_000, i)
+            w.commit()
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.rindex((2).to_bytes(8, "little"))] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(mxio.ChecksumError) as caught:
+        mxio.compact(path)
+    assert caught.value.name == "x"
+    assert path.read_bytes() == damaged
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_lazy_arrays_can_be_saved_among_others(tmp_path: Path) -> None:
     mxio.save(tmp_path / "a", FLAT)
     with mxio.open(tmp_path / "a") as reader:

@@ -354,6 +354,10 @@ def item_of(dtype: str) -> np.ndarray[Any, Any]:
 
 
 SAVED |= {f"dtype_{dtype}": item_of(dtype) for dtype in DTYPES}
+SAVED |= {  # that chunks are filled by, or nearly, or that fill more than one
+    f"rows_of_{n}_bytes": np.arange(200_000, dtype=np.uint8)[: 200_000 // n * n].reshape(-1, n)
+    for n in (1, 64, 100, 4096, 32_768, 32_769, 65_535, 65_536, 65_537)
+}
 
 
 @pytest.mark.parametrize("name", SAVED)

@@ -307,6 +307,18 @@ def test_a_loop_over_rows_reads_each_chunk_once(tmp_path: Path) -> None:
             assert sorted(file.chunks) == list(range(n))
 
 
+def test_chunks_that_are_kept_are_those_of_their_array(tmp_path: Path) -> None:
+    path = tmp_path / "x.mxio"
+    arrays = {name: items("i4", (600, 100)) + n for n, name in enumerate("abc")}
+    mxio.save(path, {**arrays, "again": arrays["a"]}, sync=False)
+    with mxio.open(path) as reader:
+        for i in range(0, 600, 7):
+            for name, array in arrays.items():
+                assert reader[name][i].tobytes() == array[i].tobytes()
+                assert reader[name][i, 5:50].tobytes() == array[i, 5:50].tobytes()
+            assert reader["again"][i].tobytes() == arrays["a"][i].tobytes()
+
+
 def test_at_most_8_mib_of_chunks_are_kept_and_they_go_with_the_reader() -> None:
     array = items("u1", (20 << 20,))
     with mxio.open(mxio.dumps({"x": array})) as reader:

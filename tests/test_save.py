@@ -242,6 +242,66 @@ def test_the_mode_of_a_file_is_kept_and_a_new_one_gets_what_the_umask_says(path:
         os.umask(before)
 
 
+TAKEN = """
+#define _GNU_SOURCE 1
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/types.h>
+
+#define NAME(which)                                                         \\
+    int which(const char *path, int flags, ...) {                           \\
+        mode_t mode = 0;                                                    \\
+        va_list args;                                                       \\
+        va_start(args, flags);                                              \\
+        if (flags & O_CREAT) { mode = va_arg(args, mode_t); }               \\
+        va_end(args);                                                       \\
+        if (strcmp(path, "/dev/urandom") == 0) { path = "/dev/zero"; }      \\
+        return ((int (*)(const char *, int, ...))dlsym(RTLD_NEXT, #which))( \\
+            path, flags, mode);                                             \\
+    }
+NAME(open)
+NAME(open64)
+"""
+
+
+def test_a_temporary_name_that_is_taken_is_left_alone(path: Path) -> None:
+    """By a file or by a link, when all random numbers are zeros."""
+    if not sys.platform.startswith("linux") or shutil.which("cc") is None:
+        pytest.skip("needs Linux and a C compiler, to preload another open")
+    source, library = path.parent.parent / "taken.c", path.parent.parent / "taken.so"
+    source.write_text(TAKEN)
+    subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True)
+    script = """
+        import os, sys
+        import mxio
+        from mxio import _core
+        path, how = sys.argv[1:]
+        host = _core.crc32c(os.uname().nodename.encode(), 0, None)
+        name = f".x.mxio.mxio-{host:08x}-{os.getpid():08x}-{0:016x}.tmp"
+        taken = os.path.join(os.path.dirname(path), name)
+        if how == "file":
+            open(taken, "w").write("mine")
+        else:
+            os.symlink("somebody", taken)
+        try:
+            mxio.save(path, {"step": 2})
+        except FileExistsError:
+            print("taken", os.path.islink(taken) or open(taken).read())
+    """
+    for how, said in ("file", "taken mine\n"), ("link", "taken True\n"):
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script), str(path), how],
+            env={**os.environ, "LD_PRELOAD": str(library)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout == said, done.stderr
+        assert is_old(path)
+    assert not (path.parent / "somebody").exists()
+
+
 def test_the_owner_of_a_file_is_kept_where_the_system_lets_us(path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only a privileged process can give files away")

@@ -272,6 +272,25 @@ def test_a_long_chain_is_folded(tmp_path: Path) -> None:
     assert len(mxio.open(path)) == 20_280
 
 
+def test_a_commit_leaves_the_slot_of_the_one_before_as_it_is(tmp_path: Path) -> None:
+    """So that a slot that is half written, or lost later, is not all there was."""
+    path = tmp_path / "x.mxio"
+    before = b""
+    with mxio.Writer(path) as w:
+        for n in range(1, 6):
+            w.append("x", np.arange(3))
+            w.commit()
+            head = path.read_bytes()[:4096]
+            slots = [head[:128], head[2048:2176]]
+            assert not before or before in slots
+            (before,) = [slot for slot in slots if slot[32:40] == n.to_bytes(8, "little")]
+            damaged = bytearray(path.read_bytes())
+            damaged[damaged.index(before) + 40] ^= 1
+            if n > 1:
+                with pytest.warns(mxio.FormatWarning, match="one of the two slots"):
+                    assert len(mxio.loads(bytes(damaged))["x"]) == 3 * (n - 1)
+
+
 def test_compact_gives_lost_space_back(tmp_path: Path) -> None:
     path = tmp_path / "x.mxio"
     with mxio.Writer(path, metadata={"k": [1]}) as w:
