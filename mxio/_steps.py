@@ -40,6 +40,9 @@ _LOCK = ".mxio-manager.lock"
 _OLD = 60.0
 _OLD_ELSEWHERE = 3600.0
 
+# Files whose metrics are remembered.
+_KNOWN_AT_MOST = 10_000
+
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -128,6 +131,8 @@ class Steps:
             status = os.stat(self.path(step))
             key = step, status.st_ino, status.st_mtime_ns
             if key not in self._known:
+                if len(self._known) >= _KNOWN_AT_MOST:
+                    self._known.clear()
                 self._known[key] = self.info(step).metrics
             return self._known[key]
         except (OSError, FormatError, FormatWarning):

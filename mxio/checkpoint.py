@@ -136,6 +136,7 @@ class CheckpointManager:
         self._closed = False
         self._process = os.getpid()
         self._saving = threading.RLock()
+        self._retaining = threading.Lock()  # what the threads of saves in flight do last
         self._in_flight: list[Saving] = []
         self._failed: list[Saving] = []
         self._free: list[Snapshot] = []
@@ -261,8 +262,9 @@ class CheckpointManager:
         state : a tree of arrays, plain values and objects
             All that ``mxio.save`` takes, and in place of a part of it: ``torch`` modules,
             optimizers and whatever else has ``state_dict`` and ``load_state_dict``; Gluon's
-            blocks and parameters; NumPy's generators of random numbers. Named tuples become
-            dicts of their fields. (`restore` with ``out`` or ``like`` is the way back.)
+            blocks and parameters; generators of random numbers, NumPy's, Python's and torch's.
+            Named tuples become dicts of their fields, NumPy's scalars plain numbers.
+            (`restore` with ``out`` or ``like`` is the way back.)
         metrics : mapping of str to number, optional
             Saved with it; see `best` and `info`.
         overwrite : bool, default False
@@ -376,11 +378,13 @@ class CheckpointManager:
         path = self._steps.path(step)
         with contextlib.suppress(OSError):
             _log.info("saved step %d, %s in %.2f s", step, human(os.path.getsize(path)), took)
-        self._damaged.discard(step)
-        self._written.append(step)
-        steps = self._steps.found()
-        if step in steps:  # else somebody removed it, and nothing is known to be better
-            self._remove(steps, {step})
+        with self._retaining:
+            self._damaged.discard(step)
+            steps = self._steps.found()
+            there = set(steps)
+            self._written = [old for old in (*self._written, step) if old in there]
+            if step in there:  # else somebody removed it, and nothing is known to be better
+                self._remove(steps, {step})
 
     def _removable(self, steps: list[int], kept: set[int]) -> list[int]:
         """Return the steps that may go; one that is damaged does not count, and stays."""
@@ -636,7 +640,7 @@ class CheckpointManager:
     def _forked(self) -> None:
         """Forget, in a child, what the threads of the parent do."""
         self._in_flight, self._failed, self._free = [], [], []
-        self._saving = threading.RLock()
+        self._saving, self._retaining = threading.RLock(), threading.Lock()
         self._steps.release()
 
     def _tell_failed(self) -> None:
