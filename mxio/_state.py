@@ -26,6 +26,9 @@ __all__ = ["check_like", "places", "put", "rebuilt", "taken"]
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 _MAX_DEPTH = 100  # as deep as a structure may be
+# What most of a tree is, and no object that has a state.
+_ORDINARY = {dict, list, tuple, np.ndarray, *_PLAIN}
+_DONE = object()
 
 
 # ---- out of a program -------------------------------------------------------------------------
@@ -129,28 +132,11 @@ def _compare(saved: Any, like: Any, path: str, differences: list[str]) -> None:
     def differs(clause: str) -> None:
         differences.append(f"{quote(path)} {clause}" if path else f"it {clause}")
 
-    kind = _kind(saved)
-    if isinstance(like, (np.random.Generator, np.random.BitGenerator, np.random.RandomState)):
-        wanted = _state_of(like)["bit_generator"]
-        found = saved.get("bit_generator") if kind == "dict" else None
-        if found != wanted:
-            differs(f"is {_told(saved)}, not the state of a {wanted}")
-        return
-    if isinstance(like, random.Random) or _is_torch(like, "Generator"):
-        _compare(saved, _state_of(like), path, differences)
-        return
-    if _is_gluon(like, "_parameter", "Parameter"):  # whose shape may still be unknown
-        if kind != "array" or not _is_for(like, *_signature(saved)):
-            differs(f"is {_told(saved)}, not {like.dtype} of shape {like.shape}")
-        return
-    if _is_gluon(like, "block", "Block"):
-        like = like._collect_params_with_prefix()
-    if _has_state(like):
-        if not _is_torch(like, "nn.Module"):
-            if kind != "dict":
-                differs(f"is {_told(saved)}, not the state of {described(like)}")
+    if type(like) not in _ORDINARY:
+        like = _compare_object(saved, like, path, differences, differs)
+        if like is _DONE:
             return
-        like = like.state_dict()
+    kind = _kind(saved)
     items = _items(like)
     if items is None:
         _compare_leaves(saved, like, differs)
@@ -166,13 +152,42 @@ def _compare(saved: Any, like: Any, path: str, differences: list[str]) -> None:
     else:
         pairs = [(key, saved[key], item) for key, item in items if key in saved]
         prefix = f"{path}/" if path else ""
-        names = [key for key, _ in items]
+        names = dict(items)
         missing = [key for key in names if key not in saved]
-        extra = [key for key in saved if key not in set(names)]
+        extra = [key for key in saved if key not in names]
         differences.extend(f"{quote(f'{prefix}{key}')} is not in the file" for key in missing)
         differences.extend(f"{quote(f'{prefix}{key}')} is in the file only" for key in extra)
     for key, one, other in pairs:
         _compare(one, other, f"{path}/{key}" if path else str(key), differences)
+
+
+def _compare_object(
+    saved: Any, like: Any, path: str, differences: list[str], differs: Callable[[str], None]
+) -> Any:
+    """Compare with an object; `_DONE`, or the tree in place of it, which is to be compared."""
+    kind = _kind(saved)
+    if isinstance(like, (np.random.Generator, np.random.BitGenerator, np.random.RandomState)):
+        wanted = _state_of(like)["bit_generator"]
+        found = saved.get("bit_generator") if kind == "dict" else None
+        if found != wanted:
+            differs(f"is {_told(saved)}, not the state of a {wanted}")
+        return _DONE
+    if isinstance(like, random.Random) or _is_torch(like, "Generator"):
+        _compare(saved, _state_of(like), path, differences)
+        return _DONE
+    if _is_gluon(like, "_parameter", "Parameter"):  # whose shape may still be unknown
+        if kind != "array" or not _is_for(like, *_signature(saved)):
+            differs(f"is {_told(saved)}, not {like.dtype} of shape {like.shape}")
+        return _DONE
+    if _is_gluon(like, "block", "Block"):
+        like = like._collect_params_with_prefix()
+    if _has_state(like):
+        if not _is_torch(like, "nn.Module"):
+            if kind != "dict":
+                differs(f"is {_told(saved)}, not the state of {described(like)}")
+            return _DONE
+        like = like.state_dict()
+    return like
 
 
 def _compare_leaves(saved: Any, like: Any, differs: Callable[[str], None]) -> None:
@@ -228,6 +243,8 @@ def _items(value: Any) -> list[tuple[Any, Any]] | None:
 
 
 def _kind(value: Any) -> str:
+    if isinstance(value, (LazyArray, np.ndarray)):
+        return "array"
     if isinstance(value, SparseArray):
         return "sparse"
     if _items(value) is not None:
@@ -368,7 +385,7 @@ def _fits(saved: LazyArray, out: Any) -> bool:
 
 def _takes_state(out: Any) -> bool:
     """Say whether an object takes its state as a whole."""
-    return (
+    return type(out) not in _ORDINARY and (
         isinstance(out, random.Random)
         or _is_torch(out, "Generator")
         or isinstance(out, (np.random.Generator, np.random.BitGenerator, np.random.RandomState))
