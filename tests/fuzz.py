@@ -3,7 +3,8 @@
 
 Targets in C (fuzz_scan.c) need a clang with libFuzzer, and are watched by the sanitizers of
 addresses, leaks and undefined behaviour; those in Python (fuzz_targets.py) need atheris. Each
-has a corpus in a folder that is kept, so that the next run goes on where this one ended. An
+has a corpus in a folder that is kept, so that the next run goes on where this one ended; a new
+one begins with what tests/golden has of an earlier long run. An
 input may take 10 s and 512 MiB. A target stops at its first finding, which is kept too.
 
 A line for each target says how many inputs were tried and what came of it. The exit status is
@@ -20,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ import fuzz_seeds
 import fuzz_targets
 
 ROOT = Path(__file__).parent.parent
+KEPT = ROOT / "tests/golden/corpus.tar.gz"
 C_TARGETS = ("native", "mxnet", "safetensors")
 TARGETS = (*C_TARGETS, *fuzz_targets.TARGETS)
 CLANGS = ("clang", *(f"clang-{version}" for version in range(25, 10, -1)))
@@ -97,7 +100,12 @@ def command_of(target: str, folder: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def sow(target: str, corpus: Path) -> int:
-    """Put the seeds of a target into its corpus; return the length of the longest."""
+    """Put the seeds of a target into its corpus, a new one on top of what was kept of an earlier
+    long run; return the length of the longest seed."""
+    if not corpus.exists() and KEPT.exists():
+        with tarfile.open(KEPT) as kept:
+            members = [one for one in kept if one.name.startswith(f"corpus/{target}/")]
+            kept.extractall(corpus.parents[1], members, filter="data")
     corpus.mkdir(parents=True, exist_ok=True)
     seeds = fuzz_seeds.of(target)
     for seed in seeds:
