@@ -22,7 +22,7 @@ from training import made
 
 import mxio
 
-SAMPLES = 12 * int(os.environ.get("MXIO_CUTS", "1"))
+SAMPLES = 36 * int(os.environ.get("MXIO_CUTS", "1"))
 FEWEST = 15
 SLOW = ("two threads",)  # thousands of sectors
 
@@ -53,7 +53,7 @@ def test_what_a_power_cut_leaves_is_what_was_promised_or_on_its_way(
     found: set[Any] = set()
     n = 0
     promise = Promise()
-    for tree, promise in cuts(model, ops, name, 1 + SAMPLES // 12 if name in SLOW else SAMPLES):
+    for tree, promise in cuts(model, ops, name, 1 + SAMPLES // 36 if name in SLOW else SAMPLES):
         n += 1
         try:
             found.add(promise.holds(laid_out(tree, tmp_path / "cut")))
@@ -86,12 +86,12 @@ def test_what_is_done_after_a_power_cut_may_be_cut_too(host: Host, tmp_path: Pat
     ops = host.recorded("plain")
     trees = [tree for tree, _ in cuts_of_steps(ops, "posix", 4)]
     n = 0
-    for k, tree in enumerate(trees[:: max(1, len(trees) // (SAMPLES // 2))]):
+    for k, tree in enumerate(trees[:: max(1, len(trees) // (SAMPLES // 6))]):
         folder = laid_out(tree, tmp_path / "cut")
         newest = newest_in(folder)
         later = host.recorded("going on", tree)
         disk = Disk("posix" if k % 2 else "journal", tree)
-        for left, promise in states_of(disk, later, f"{k}", SAMPLES, Steps()):
+        for left, promise in states_of(disk, later, f"{k}", SAMPLES // 2, Steps()):
             n += 1
             found = newest_in(laid_out(left, tmp_path / "cut"))
             assert found >= newest

@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
-@pytest.mark.parametrize(("kind", "n"), [("native", 120_000), ("foreign", 60_000)])
+@pytest.mark.parametrize(("kind", "n"), [("native", 180_000), ("foreign", 110_000)])
 def test_damage_is_found_and_costs_nothing(kind: str, n: int) -> None:
     counts = mutate.run(kind, n, 2, 1)
     assert counts.total() - counts["same"] >= n

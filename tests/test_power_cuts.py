@@ -20,7 +20,7 @@ from power_cuts import MISSING, missing
 import mxio
 
 COMMAND = Path(__file__).parent / "power_cuts.py"
-N_CUTS = 20
+N_CUTS = 50
 
 
 def started(place: Path, *told: str, cuts: int = N_CUTS) -> subprocess.Popen[str]:
