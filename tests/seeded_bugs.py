@@ -121,15 +121,18 @@ BUGS = (
     Bug(
         "save: the temporary may be somebody's file",
         "csrc/os_posix.c",
-        "O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,",
-        "O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,",
+        "O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,\n"
+        "                          first_mode(like));\n            failed",
+        "O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,\n"
+        "                          first_mode(like));\n            failed",
         (SAVE + "a_temporary_name_that_is_taken_is_left_alone",),
     ),
     Bug(
         "save: new files for their owner alone",
         "csrc/os_posix.c",
-        "O_EXCL | O_NOFOLLOW | O_CLOEXEC,\n                          0666);",
-        "O_EXCL | O_NOFOLLOW | O_CLOEXEC,\n                          0600);",
+        "O_EXCL | O_NOFOLLOW | O_CLOEXEC,\n"
+        "                          first_mode(like));\n            failed",
+        "O_EXCL | O_NOFOLLOW | O_CLOEXEC,\n                          0600);\n            failed",
         (MODE,),
     ),
     Bug(
@@ -448,11 +451,8 @@ BUGS = (
     Bug(
         "checkpoint: a step that was just saved may go",
         "mxio/checkpoint.py",
-        "        self._written.append(step)\n"
-        "        steps = self._steps.found()\n"
-        "        if step in steps:  # else somebody removed it, and nothing is known to be better\n"
-        "            self._remove(steps, {step})",
-        "        self._remove(self._steps.found(), set())",
+        "                self._remove(steps, {step})",
+        "                self._remove(steps, set())",
         (STEP + "a_step_that_was_just_saved_stays_though_higher_ones_are_there",),
     ),
     Bug(
