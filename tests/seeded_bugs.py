@@ -451,8 +451,11 @@ BUGS = (
     Bug(
         "checkpoint: a step that was just saved may go",
         "mxio/checkpoint.py",
+        "            self._written = [old for old in (*self._written, step) if old in there]\n"
+        "            if step in there:  # else somebody removed it, and nothing is known "
+        "to be better\n"
         "                self._remove(steps, {step})",
-        "                self._remove(steps, set())",
+        "            self._remove(steps, set())",
         (STEP + "a_step_that_was_just_saved_stays_though_higher_ones_are_there",),
     ),
     Bug(
