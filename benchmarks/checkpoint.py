@@ -22,7 +22,7 @@ import numpy as np
 
 import mxio
 from benchmarks.compare import same, sizer
-from benchmarks.files import CannotMeasure, remover
+from benchmarks.files import CannotMeasure, remover, sync
 from benchmarks.harness import Case, Contender, Run
 from benchmarks.peers import Arrays
 from benchmarks.peers.background import BACKGROUND, Background
@@ -139,6 +139,7 @@ def _blocking(run: Run, arrays: Arrays) -> Iterator[Case]:
         def clear() -> None:
             for step in manager.steps():
                 Path(manager.path(step)).unlink()
+            sync(folder)
 
         how = "CheckpointManager(keep_last=1).save()"
         version = mxio.__version__
