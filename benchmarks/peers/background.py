@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import shutil
 import threading
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from benchmarks.peers.base import Arrays
 __all__ = ["BACKGROUND", "Background", "Manager", "NumpyThread", "TorchAsync"]
 
 
-class Background:
+class Background(ABC):
     """Saves the same arrays again and again: `begin` returns when they may be changed."""
 
     name: ClassVar[str]
@@ -35,19 +36,21 @@ class Background:
     def version(self) -> str:
         return importlib.metadata.version(self.package) if self.package else mxio.__version__
 
+    @abstractmethod
     def begin(self, call: int) -> None:
-        raise NotImplementedError
+        """Copy the arrays, and let a thread write them."""
 
+    @abstractmethod
     def is_done(self) -> bool:
-        raise NotImplementedError
+        """Say whether it is written."""
 
+    @abstractmethod
     def end(self) -> None:
         """Wait until it is on the disk, and remove what an earlier call saved."""
-        raise NotImplementedError
 
+    @abstractmethod
     def saved(self) -> Arrays:
         """Load what the last call saved."""
-        raise NotImplementedError
 
 
 class Manager(Background):
