@@ -17,6 +17,7 @@ import itertools
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -250,6 +251,14 @@ def apply(names: dict[str, Content | None], change: Change) -> None:
 def _folder(path: str) -> str:
     parent = str(Path(path).parent)
     return "" if parent == "." else parent
+
+
+def laid_out(tree: dict[str, bytes | None], root: Path) -> Path:
+    """Make a folder hold a tree that a power cut left and nothing else, and return it."""
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    lay_out(tree, root)
+    return root
 
 
 def lay_out(tree: dict[str, bytes | None], root: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from crash import MODELS, Disk, Op, lay_out
+from crash import MODELS, Disk, Op, laid_out
 from host import Host, hosted, states_of
 from training import EVERY, N_STEPS, RUNS, State, is_made, made, train
 
@@ -163,9 +163,7 @@ def test_after_every_power_cut_the_newest_step_that_was_saved_is_restored(
     promise = Promise()
     for tree, promise in cuts(model, ops, name, SAMPLES):
         n += 1
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        lay_out(tree, folder)
+        laid_out(tree, folder)
         state = promise.holds(folder / "a/run")
         found.add(None if state is None else (state["step"], state["version"]))
         if n % 25 == 0:  # and the next process goes on from there
@@ -188,9 +186,7 @@ def test_without_the_syncs_a_power_cut_would_lose_steps(host: Host, tmp_path: Pa
             kept = [op for op in ops if op.what != left_out]
             for tree, promise in cuts("posix", kept, name, 3):
                 folder = tmp_path / "cut"
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir()
-                lay_out(tree, folder)
+                laid_out(tree, folder)
                 try:
                     promise.holds(folder / "a/run")
                 except (AssertionError, mxio.FormatError):

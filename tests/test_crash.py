@@ -8,14 +8,13 @@ Runs are those of tests/saves.py, what may be left of them is said by tests/cras
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from crash import MODELS, Disk, Op, lay_out
+from crash import MODELS, Disk, Op, laid_out
 from host import Host, hosted, states_of
 from saves import RUNS, Promise
 from training import made
@@ -35,13 +34,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 def cuts(model: str, ops: list[Op], name: str, samples: int) -> Iterator[Any]:
     return states_of(Disk(model), ops, name, samples, Promise())
-
-
-def laid_out(tree: dict[str, bytes | None], folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    lay_out(tree, folder)
-    return folder
 
 
 @pytest.mark.parametrize("model", MODELS)
