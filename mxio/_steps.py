@@ -13,6 +13,7 @@ import errno
 import fcntl
 import math
 import os
+import pathlib
 import re
 import stat
 import time
@@ -93,7 +94,25 @@ class Steps:
                 os.mkdir(folder)
             if not os.path.isdir(folder):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
-            _sync_folder(os.path.dirname(folder))
+        if not self.found():  # whoever saved a step had done this
+            self._sync_names(len(missing))
+
+    def _sync_names(self, n_new: int) -> None:
+        """Bring the folder's name to the disk, and those of the folders that it is in.
+
+        They may be younger than they seem: of a process that was killed before it had synced
+        them. What is not ours to read had been there before.
+        """
+        home = pathlib.Path(os.path.realpath(self.directory))
+        device = home.stat().st_dev
+        for n, folder in enumerate(home.parents):
+            if folder.stat().st_dev != device:
+                return
+            try:
+                _sync_folder(folder)
+            except PermissionError:
+                if n < n_new:
+                    raise
 
     def path(self, step: int) -> str:
         """Return the path of a step's file, there or not."""
@@ -250,7 +269,7 @@ def _lives(process: int) -> bool:
     return True
 
 
-def _sync_folder(path: str) -> None:
+def _sync_folder(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -42,7 +42,8 @@ class Op(NamedTuple):
     Attributes
     ----------
     what : str
-        The name of the call, ``sync folder``, or the mark.
+        The name of the call, ``sync folder``, or the mark; of a call that failed ``failed``, but
+        ``unsynced`` where that was the sync of a file.
     at : int
         An offset, a new length, the least length.
     data : bytes
@@ -58,7 +59,7 @@ class Op(NamedTuple):
 
 
 def record(log: list[str], data: bytes, root: Path | None = None) -> list[Op]:
-    """Return what a log of the shim says, each write with its data."""
+    """Return what a log of the shim says, each write that was made with its data."""
 
     def place(path: str) -> str:
         path = path.removesuffix("(deleted)")
@@ -76,16 +77,17 @@ def record(log: list[str], data: bytes, root: Path | None = None) -> list[Op]:
                 ops.append(Op(entry))
             continue
         failed, at, n = map(int, told[:3])
-        if failed:
-            continue
         written = b""
-        if what == "write":
+        if what == "write" and not failed:
             written = data[done : done + n]
             done += n
         if root is not None and not Path(told[3]).is_relative_to(root):
             continue
         paths = [place(path) for path in told[3:5]]
-        ops.append(Op("sync folder" if what == "sync" and at else what, at, written, *paths))
+        if failed:
+            ops.append(Op("unsynced" if what == "sync" and not at else "failed", 0, b"", *paths))
+        else:
+            ops.append(Op("sync folder" if what == "sync" and at else what, at, written, *paths))
     assert done == len(data), "a record without its data"
     return ops
 
@@ -104,6 +106,10 @@ class Content:
     def do(self, op: Op) -> None:
         if op.what == "sync":
             self.synced = self.whole()
+            self.pending = []
+        elif op.what == "unsynced":
+            # The kernel then takes for written what it could not write: no later sync brings it.
+            self.synced = self.cut(random.Random(len(self.pending)))
             self.pending = []
         elif op.what in ("write", "truncate", "reserve"):
             self.pending.append(op)
@@ -189,7 +195,7 @@ class Disk:
                 if change not in kept:
                     apply(self.base, change)
             self.pending = kept
-        elif what in ("sync", "write", "truncate", "reserve"):
+        elif what in ("sync", "unsynced", "write", "truncate", "reserve"):
             content = self.now.get(path)
             if content is not None:  # else a file that has no name any more
                 content.do(op)

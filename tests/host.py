@@ -27,6 +27,7 @@ from crash import Disk, Op, lay_out, record, under_shim
 
 Tree = dict[str, "bytes | None"]
 RUNS = saves.RUNS | training.RUNS
+STUBBORN = saves.STUBBORN | training.STUBBORN
 
 
 class Host:
@@ -65,9 +66,9 @@ class Host:
         status = int(self._process.stdout.readline())
         return status, self._log.read_text().splitlines()
 
-    def recorded(self, name: str, base: Tree | None = None) -> list[Op]:
-        status, log = self.run(name, base, DATA=self._data)
-        assert status == 0
+    def recorded(self, name: str, base: Tree | None = None, **told: object) -> list[Op]:
+        status, log = self.run(name, base, DATA=self._data, **told)
+        assert status == 0, log[-1:]
         return record(log, self._data.read_bytes(), self.root)
 
 
@@ -98,18 +99,21 @@ Promised = TypeVar("Promised", bound=Hears)
 
 
 def states_of(
-    disk: Disk, ops: list[Op], seed: str, samples: int, promise: Promised
+    disk: Disk, ops: list[Op], seed: str, samples: int, promise: Promised, first: int = 0
 ) -> Iterator[tuple[Tree, Promised]]:
-    """What power cuts leave at every call, each once, and what was promised by then."""
+    """What power cuts leave at every call, each once, and what was promised by then.
+
+    Those of the `first` calls and marks are left out.
+    """
     rng, told = random.Random(seed), 0
     seen: set[int] = set()
-    for op in ops:
+    for n, op in enumerate(ops):
         if " " in op.what and op.what != "sync folder":
             promise.hear(op.what)
             told += 1
         else:
             disk.do(op)
-        for tree in disk.cuts(rng, samples):
+        for tree in disk.cuts(rng, samples) if n >= first else ():
             key = hash((told, *sorted(tree.items(), key=str)))
             if key not in seen:
                 seen.add(key)
@@ -142,7 +146,7 @@ def serve() -> None:
         if not child:
             os.environ.update(asked["env"])
             try:
-                carry_out(RUNS[asked["name"]], asked["folder"])
+                carry_out((RUNS | STUBBORN)[asked["name"]], asked["folder"])
                 os._exit(0)
             except BaseException:
                 traceback.print_exc()

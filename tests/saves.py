@@ -2,7 +2,7 @@
 """Saves that a power cut ends, in every format and way, for tests/test_crash.py.
 
 A file is one of a number of versions; what a save has promised is said by a mark,
-``saved NAME VERSION``.
+``saved NAME VERSION``. ``STUBBORN`` are runs that try once more what has failed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ import mxio
 from mxio.gluon import nn
 
 Told = Callable[[str], object]
+Made = TypeVar("Made")
 
 
 def contents(version: int, n_rows: int = 0) -> dict[str, Any]:
@@ -143,6 +144,55 @@ RUNS: dict[str, Callable[[str, Told], None]] = {
     "copied": copied,
     "parameters": parameters,
     "at once": at_once,
+}
+
+
+def once_more(work: Callable[[], Made]) -> Made:
+    try:
+        return work()
+    except OSError:
+        return work()
+
+
+def stubborn(name: str, **options: Any) -> Callable[[str, Told], None]:
+    def run(folder: str, told: Told) -> None:
+        for version in range(3):
+            arrays = contents(version, 9)
+            once_more(lambda arrays=arrays: mxio.save(f"{folder}/{name}", arrays, **options))
+            told(f"saved {name} {version}")
+
+    return run
+
+
+def stubborn_writer(folder: str, told: Told) -> None:
+    """One writer as long as it goes on; another when it does not."""
+    path = f"{folder}/x.mxio"
+    writers: list[mxio.Writer] = []
+
+    def commit(version: int) -> None:
+        if not writers:
+            writers.append(mxio.Writer(path, "a" if Path(path).exists() else "x"))
+        w = writers[0]
+        try:
+            w.update(contents(version) | {"rows": rows_until(version)})
+            w.commit()
+        except ValueError:  # it cannot know which commit the file holds
+            writers.pop().discard()
+            raise OSError from None
+
+    for version in range(4):
+        once_more(lambda version=version: once_more(lambda: commit(version)))
+        told(f"saved x.mxio {version}")
+    once_more(writers[0].close)
+    told("saved x.mxio 3")
+
+
+STUBBORN: dict[str, Callable[[str, Told], None]] = {
+    "mxio, stubborn": stubborn("x.mxio"),
+    "mxio, two threads, stubborn": stubborn("x.mxio", threads=2),
+    "mxnet, stubborn": stubborn("x.params", format="mxnet"),
+    "npz, stubborn": stubborn("x.npz", format="npz", compress=True),
+    "writer, stubborn": stubborn_writer,
 }
 
 

@@ -22,6 +22,8 @@
  *                          read, lock
  *   MXIO_SHIM_DATA=path    what is written, one write behind the other
  *   MXIO_SHIM_LAZY=1       a sync does nothing, which only a power cut would tell
+ *   MXIO_SHIM_DELAY=seed   each call waits for some of 0.4 ms, so that threads
+ *                          take turns in another way for each seed
  *
  * Counting begins when the environment holds MXIO_SHIM_ON, which the program
  * under test sets.
@@ -113,6 +115,16 @@ typedef struct told {
     const void *data;   /* of a write                                        */
 } told;
 
+static void wait_a_while(int seed) {
+    static unsigned state;
+    useconds_t time;
+    pthread_mutex_lock(&lock);
+    state = state == 0 ? (unsigned)seed : state;
+    time = (useconds_t)rand_r(&state) % 400;
+    pthread_mutex_unlock(&lock);
+    usleep(time);
+}
+
 /* The errno to fail with, 0, or HALF; counts the call and writes it down. */
 static int before(told t) {
     const char *name = t.name, *data = getenv("MXIO_SHIM_DATA");
@@ -122,6 +134,9 @@ static int before(told t) {
     int failed = 0;
     if (getenv("MXIO_SHIM_ON") == NULL) {
         return 0;
+    }
+    if (number("MXIO_SHIM_DELAY")) {
+        wait_a_while(number("MXIO_SHIM_DELAY"));
     }
     pthread_mutex_lock(&lock);
     calls++;

@@ -102,7 +102,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield made_there
 
 
-SAMPLES = 36 * int(os.environ.get("MXIO_CUTS", "1"))
+SAMPLES = 38 * int(os.environ.get("MXIO_CUTS", "1"))
 
 
 def cuts(

@@ -7,6 +7,7 @@ Runs are those of tests/saves.py, what may be left of them is said by tests/cras
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from crash import MODELS, Disk, Op, laid_out
-from host import Host, hosted, states_of
+import saves
+from crash import CHANGES, MODELS, Disk, Op, laid_out
+from host import STUBBORN, Host, hosted, states_of
 from saves import RUNS, Promise
+from test_checkpoint_crash import Promise as PromiseOfSteps
 from training import made
 
 import mxio
 
-SAMPLES = 36 * int(os.environ.get("MXIO_CUTS", "1"))
+SAMPLES = 38 * int(os.environ.get("MXIO_CUTS", "1"))
 FEWEST = 15
 SLOW = ("two threads",)  # thousands of sectors
 
@@ -45,7 +48,7 @@ def test_what_a_power_cut_leaves_is_what_was_promised_or_on_its_way(
     found: set[Any] = set()
     n = 0
     promise = Promise()
-    for tree, promise in cuts(model, ops, name, 1 + SAMPLES // 36 if name in SLOW else SAMPLES):
+    for tree, promise in cuts(model, ops, name, 1 + SAMPLES // 38 if name in SLOW else SAMPLES):
         n += 1
         try:
             found.add(promise.holds(laid_out(tree, tmp_path / "cut")))
@@ -55,6 +58,22 @@ def test_what_a_power_cut_leaves_is_what_was_promised_or_on_its_way(
     assert n >= FEWEST
     assert () in found  # nothing yet
     assert len(found) >= len(promise.saved) + 1  # old ones and new ones were met
+
+
+def test_however_threads_take_turns_it_holds(host: Host, tmp_path: Path) -> None:
+    turns: set[Any] = set()
+    n = 0
+    for seed in range(1, 1 + SAMPLES // 9):
+        name = ("two threads", "at once")[seed % 2]
+        ops = host.recorded(name, DELAY=seed)
+        turns.add(tuple((op.what, op.at) for op in ops))
+        disk = Disk(MODELS[seed // 2 % 2])
+        for tree, promise in states_of(disk, ops, name, 1, Promise()):
+            n += 1
+            promise.holds(laid_out(tree, tmp_path / "cut"))
+    print(f"threads: {n} states of {len(turns)} ways to take turns")
+    assert n > 50
+    assert len(turns) > 1
 
 
 @pytest.mark.parametrize("left_out", ["sync", "sync folder"])
@@ -71,6 +90,34 @@ def test_without_its_syncs_each_run_would_lose_something(
                 losses += 1
                 break
         assert losses, name
+
+
+@pytest.mark.parametrize("name", STUBBORN)
+def test_what_a_power_cut_leaves_after_a_call_has_failed_and_was_tried_once_more(
+    host: Host, tmp_path: Path, name: str
+) -> None:
+    n = n_failed = 0
+    calls = sum(op.what in CHANGES or op.what == "sync folder" for op in host.recorded(name))
+    for number in range(1, 2 * calls):  # what is tried once more has calls, too
+        code = (errno.EIO, errno.ENOSPC, errno.EDQUOT)[number % 3]
+        ops = host.recorded(name, FAIL=f"{number}:{code}")
+        first = next((k for k, op in enumerate(ops) if op.what in ("failed", "unsynced")), None)
+        if first is None:
+            continue  # what failed changes nothing, such as a mode
+        n_failed += 1
+        disk, seed = Disk(MODELS[number % 2]), f"{name} {number}"
+        promise: Any = Promise() if name in saves.STUBBORN else PromiseOfSteps()
+        for tree, told in states_of(disk, ops, seed, 1 + SAMPLES // 38, promise, first):
+            n += 1
+            folder = laid_out(tree, tmp_path / "cut")
+            try:
+                told.holds(folder if name in saves.STUBBORN else folder / "a/run")
+            except Exception as error:
+                where = f"{name}, call {number} failed, {disk.model}, state {n}"
+                raise AssertionError(f"{where}: {error!r}") from error
+    print(f"{name}: {n} states after {n_failed} failures")
+    assert n_failed >= calls * 0.8
+    assert n > 5 * n_failed
 
 
 def test_what_is_done_after_a_power_cut_may_be_cut_too(host: Host, tmp_path: Path) -> None:

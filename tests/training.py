@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from saves import Told, once_more
 
 import mxio
 
@@ -77,9 +78,6 @@ def is_made(state: State) -> bool:
         and np.array_equal(state["moments"][0], other["moments"][0])
         and state["moments"][1] == other["moments"][1]
     )
-
-
-Told = Callable[[str], object]
 
 
 def plain(folder: str, told: Told) -> None:
@@ -153,4 +151,30 @@ RUNS: dict[str, Callable[[str, Told], None]] = {
     "best": best_and_every,
     "damaged": damaged,
     "going on": going_on,
+}
+
+
+def stubborn(asynchronous: bool) -> Callable[[str, Told], None]:
+    def run(folder: str, told: Told) -> None:
+        where = f"{folder}/a/run"
+        manager = once_more(
+            lambda: mxio.CheckpointManager(where, keep_last=2, asynchronous=asynchronous)
+        )
+
+        def save(step: int) -> None:
+            # Where the sync of the folder failed, the step is there.
+            manager.save(step, made(step), overwrite=True)
+            manager.wait()
+
+        for step in 1, 2, 3, 4:
+            once_more(lambda step=step: save(step))
+            told(f"saved {step} 0")
+        manager.close()
+
+    return run
+
+
+STUBBORN: dict[str, Callable[[str, Told], None]] = {
+    "manager, stubborn": stubborn(False),
+    "manager in the background, stubborn": stubborn(True),
 }
