@@ -82,6 +82,8 @@ setup(
             "cdivision": not DEBUG,
             "initializedcheck": DEBUG,
             "embedsignature": False,
+            # An interpreter without a GIL goes on without one: docs/DESIGN.md says what holds.
+            "freethreading_compatible": True,
         },
     ),
 )

@@ -16,6 +16,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyB
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_INCREF, PyObject
+from cython cimport critical_section, pymutex
 from libc.errno cimport EAGAIN
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -118,7 +119,8 @@ cdef class File:
     """An open file, a file being made, or memory that stands for one.
 
     Threads may read at once; a file that is closed meanwhile goes when the last
-    of them is done.
+    of them is done. Who uses it is counted in critical sections, which are the GIL
+    where there is one.
     """
 
     cdef mxio_file *_file
@@ -145,15 +147,17 @@ cdef class File:
         return 0
 
     cdef int _enter(self) except -1:
-        if self._file == NULL or self._closing:
-            raise ValueError(f"{printable(self.name)} is closed")
-        self._users += 1
+        with critical_section(self):
+            if self._file == NULL or self._closing:
+                raise ValueError(f"{printable(self.name)} is closed")
+            self._users += 1
         return 0
 
     cdef int _leave(self) except -1:
-        self._users -= 1
-        if self._closing and self._users == 0:
-            self._free()
+        with critical_section(self):
+            self._users -= 1
+            if self._closing and self._users == 0:
+                self._free()
         return 0
 
     @staticmethod
@@ -215,25 +219,28 @@ cdef class File:
 
     @property
     def nbytes(self):
-        if self._file == NULL:
-            raise ValueError(f"{printable(self.name)} is closed")
-        return mxio_file_nbytes(self._file)
+        with critical_section(self):
+            if self._file == NULL:
+                raise ValueError(f"{printable(self.name)} is closed")
+            return mxio_file_nbytes(self._file)
 
     @property
     def held_name(self):
         """The name that a held file has in its folder now."""
-        if self._file == NULL:
-            raise ValueError(f"{printable(self.name)} is closed")
-        return <bytes>mxio_file_held_name(self._file)
+        with critical_section(self):
+            if self._file == NULL:
+                raise ValueError(f"{printable(self.name)} is closed")
+            return <bytes>mxio_file_held_name(self._file)
 
     @property
     def closed(self):
         return self._file == NULL or self._closing
 
     def close(self):
-        self._closing = True
-        if self._users == 0:
-            self._free()
+        with critical_section(self):
+            self._closing = True
+            if self._users == 0:
+                self._free()
 
     def index(self):
         cdef Index index = Index.__new__(Index)

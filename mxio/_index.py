@@ -373,20 +373,22 @@ class Index(Mapping[str, Entry]):
 
         UnsupportedError where one of these entries, of which `facts` are known, has none.
         """
-        if self._native is None:
-            self._native = [
+        native = self._native
+        if native is None:
+            native = [
                 dtype
                 if isinstance(dtype, UnsupportedError) or dtype.isnative
                 # A file in another byte order.
                 else dtype.newbyteorder("=")
                 for dtype in self.dtypes
             ]
-            self._has_all = not any(isinstance(d, UnsupportedError) for d in self._native)
+            self._has_all = not any(isinstance(d, UnsupportedError) for d in native)
+            self._native = native  # last: other threads go by it
         if not self._has_all:
             for number, (row, *_) in zip(numbers, facts, strict=True):
-                if isinstance(self._native[row], UnsupportedError):
+                if isinstance(native[row], UnsupportedError):
                     self.dtype(self.entry(number))
-        return self._native  # type: ignore[return-value]
+        return native  # type: ignore[return-value]
 
     def dtype(self, entry: Entry) -> np.dtype[Any]:
         """Return an entry's NumPy dtype as it is stored; UnsupportedError says what is missing."""

@@ -99,6 +99,7 @@ def stand_in(tuple shape not None, cnp.dtype dtype not None, str order not None)
     """An array that says shape, dtype and order and has no memory: never to be touched."""
     cdef mxio_entry entry
     cdef uint64_t dims[64]
+    cdef char *address
     cdef int k
     if len(shape) > 64:
         raise SystemError("more than 64 dimensions")
@@ -107,13 +108,16 @@ def stand_in(tuple shape not None, cnp.dtype dtype not None, str order not None)
     entry.shape = dims
     entry.ndim = len(shape)
     entry.order = MXIO_ORDER_F if order == "F" else MXIO_ORDER_C
-    # An address of its own, which tells two of them apart.
-    stand_in_address[0] += 64
-    array = view_of(&entry, dtype, stand_in_address[0], None)
+    with stand_in_lock:
+        stand_in_address[0] += 64
+        address = stand_in_address[0]
+    array = view_of(&entry, dtype, address, None)
     array.flags.writeable = False
     return array
 
 
+# Each has an address of its own, which tells two of them apart.
+cdef pymutex stand_in_lock
 cdef char *stand_in_address[1]
 stand_in_address[0] = <char *>4096
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import io
-import itertools
 import os
 import weakref
 from collections.abc import Callable
@@ -135,14 +134,13 @@ def open_held(path: Path) -> _core.File:
 # A child of this process has them open, too, and would keep them locked when it is gone. No
 # WeakSet: a Ctrl-C that comes while Python runs its callback is lost.
 _held: dict[int, weakref.ref[_core.File]] = {}
-_number = itertools.count()
 
 
 def _hold(file: _core.File) -> None:
     for number, found in list(_held.items()):
         if found() is None:
             _held.pop(number, None)
-    _held[next(_number)] = weakref.ref(file)
+    _held[id(file)] = weakref.ref(file)  # in the place of one that is gone, if the id is taken
 
 
 def _leave_to_parent() -> None:
