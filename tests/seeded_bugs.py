@@ -31,6 +31,10 @@ APPEND_CUT = APPEND + "a_power_cut_leaves_the_last_commit_or_the_one_in_progress
 APPEND_FAILING = (
     APPEND + "whichever_call_fails_the_last_commit_is_there_and_the_writer_goes_on_or_says_so"
 )
+ONCE_MORE = (
+    "tests/test_crash.py::test_"
+    "what_a_power_cut_leaves_after_a_call_has_failed_and_was_tried_once_more"
+)
 CORRUPT = "tests/test_corrupt.py::test_"
 REFUSED = CORRUPT + "a_broken_file_is_refused"
 HOSTILE = CORRUPT + "hostile_numbers_are_refused_with_little_memory"
@@ -494,6 +498,13 @@ BUGS = (
         "                holder",
         "                pass\n            except BlockingIOError:\n                holder",
         (STEP + "a_second_manager_is_refused_until_the_first_is_closed_or_gone",),
+    ),
+    Bug(
+        "checkpoint: names of folders are synced by who made them only",
+        "mxio/_steps.py",
+        "        if not self.found():  # whoever",
+        "        if missing:  # whoever",
+        (ONCE_MORE + "[manager, stubborn]",),
     ),
     Bug(
         "checkpoint: a living process's temporary goes",
