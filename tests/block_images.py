@@ -306,9 +306,11 @@ class Tried:
         """Mount images one after the other and look what is there."""
         system = SYSTEMS[self._name]
         cut = Cut(base, record, system)
-        at = place / "mounted"
-        with contextlib.closing(cut.disk), attached(cut.disk.fd, system.sector) as (fd, device):
-            volume = Volume(system, device, at)
+        with contextlib.ExitStack() as stack:
+            stack.callback(cut.disk.close)
+            fd, device = stack.enter_context(attached(cut.disk.fd, system.sector))
+            volume = Volume(system, device, place / "mounted")
+            stack.callback(volume.unmount)
             for image in drawn:
                 cut.lay(image)
                 fcntl.ioctl(fd, BLKFLSBUF)  # it has read the one before

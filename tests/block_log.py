@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from volumes import LIBC, MNT_DETACH, MissingError, checked, mount, unmount
+from volumes import LIBC, MNT_DETACH, MissingError, checked, mount, unbroken, unmount
 
 PAGE = 4096
 FALLOC_PUNCH = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
@@ -165,45 +165,46 @@ def served(memory: Memory, log: Log, at: Path) -> Iterator[None]:
     """Make `at` the file through which the memory is written, until it is used no more."""
     at.touch()
     ours = os.getpid()
+    server = 0
     try:
-        fuse = os.open("/dev/fuse", os.O_RDWR)
-        told = f"fd={fuse},rootmode={MODE:o},user_id=0,group_id=0"
-        mount("disk", at, "fuse", 0, told)
-    except OSError as error:
-        raise MissingError(f"needs FUSE: {error.strerror}") from error
-    # Interrupted together with us, it has still to see us unmount.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    server = os.fork()
-    if not server:
-        with contextlib.suppress(BaseException):
-            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() == ours:
-                serve(fuse, memory, log)
-        os._exit(0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    os.close(fuse)  # so that nobody waits for a process that has ended
-    try:
+        with unbroken():  # it is interrupted together with us, and has still to see us unmount
+            try:
+                fuse = os.open("/dev/fuse", os.O_RDWR)
+                told = f"fd={fuse},rootmode={MODE:o},user_id=0,group_id=0"
+                mount("disk", at, "fuse", 0, told)
+            except OSError as error:
+                raise MissingError(f"needs FUSE: {error.strerror}") from error
+            server = os.fork()
+            if not server:
+                with contextlib.suppress(BaseException):
+                    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                    if os.getppid() == ours:
+                        serve(fuse, memory, log)
+                os._exit(0)
+            os.close(fuse)  # so that nobody waits for a process that has ended
         yield
     finally:
-        release(at)
-        for _ in range(100):
-            if os.waitpid(server, os.WNOHANG)[0]:
-                break
-            time.sleep(0.02)
-        else:
-            os.kill(server, signal.SIGKILL)
-            os.waitpid(server, 0)
+        if server:
+            release(at, server)
         at.unlink()
 
 
-def release(at: Path) -> None:
-    """Unmount what a loop device may still be letting go of."""
+@unbroken()
+def release(at: Path, server: int) -> None:
+    """Unmount what a loop device may still be letting go of, and see its process end."""
     for _ in range(100):
         with contextlib.suppress(OSError):
-            return unmount(at)
+            unmount(at)
+            break
         time.sleep(0.02)
-    unmount(at, MNT_DETACH)
-    raise OSError(f"{at} stays in use")
+    else:
+        unmount(at, MNT_DETACH)
+    for _ in range(100):
+        if os.waitpid(server, os.WNOHANG)[0]:
+            return
+        time.sleep(0.02)
+    os.kill(server, signal.SIGKILL)
+    os.waitpid(server, 0)
 
 
 # ---- in the process --------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,14 +38,27 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
     return out, err
 
 
-def interrupted(place: Path, number: int, command: str, *told: object) -> None:
+def has_runs(place: Path) -> bool:
+    return bool(list(place.glob("*/log")))
+
+
+def interrupted(
+    place: Path,
+    number: int,
+    command: str,
+    *told: object,
+    when: Callable[[Path], bool] = has_runs,
+) -> None:
     """Interrupt a command when runs are carried out, and see to it that nothing is left."""
     process = started(place, command, *told)
-    while process.poll() is None and not list(place.glob("*/log")):
+    latest = time.monotonic() + 300
+    while process.poll() is None and not when(place) and time.monotonic() < latest:
         time.sleep(0.01)
+    is_late = time.monotonic() >= latest
     if process.returncode is None:
         os.killpg(process.pid, number)
     ended(process)
+    assert not is_late
     assert process.returncode == 128 + number
     assert_nothing_is_left(place, process)
 

@@ -8,7 +8,8 @@ which plays back the journal, and must hold what the marks of the run had promis
 kept on another file system. With ``--lazy`` syncs do nothing, and then much must be lost.
 
 tests/crash.py thinks up more of what a disk may leave, such as torn sectors. What is tried
-here is what it cannot know: the kernel. A disk that loses what it has acknowledged is in neither.
+here is what it cannot know: the kernel. The disk here keeps all that it was sent; one that had
+it in a cache is in tests/block_images.py.
 
 The file systems and what both tools share are in tests/volumes.py.
 """

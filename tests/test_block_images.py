@@ -10,12 +10,13 @@ from __future__ import annotations
 import random
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from block_images import Cut, Record, images, lacks
 from block_log import Entry, Flush, Memory, Write
-from commanded import assert_nothing_is_left, counted, ended, interrupted, started
+from commanded import assert_nothing_is_left, counted, ended, has_runs, interrupted, started
 from volumes import SYSTEMS
 
 COMMAND = ("block_images.py", "--images")
@@ -91,7 +92,17 @@ def test_without_syncs_images_lack_what_was_saved(tmp_path: Path, name: str) -> 
     assert "is lost" in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_nothing_is_left_of_what_is_interrupted(tmp_path: Path, number: int) -> None:
+def has_images(place: Path) -> bool:
+    return has_runs(place) and not list(place.glob("*/disk"))
+
+
+@pytest.mark.parametrize(
+    ("number", "when"),
+    [(signal.SIGINT, has_runs), (signal.SIGTERM, has_runs), (signal.SIGINT, has_images)],
+    ids=["SIGINT, recording", "SIGTERM, recording", "SIGINT, mounting"],
+)
+def test_nothing_is_left_of_what_is_interrupted(
+    tmp_path: Path, number: int, when: Callable[[Path], bool]
+) -> None:
     needs("ext4")
-    interrupted(tmp_path, number, *COMMAND, 10**6, "--system", "ext4")
+    interrupted(tmp_path, number, *COMMAND, 10**6, "--system", "ext4", when=when)

@@ -106,6 +106,16 @@ def alone() -> None:
     mount("none", Path("/"), None, MS_REC | MS_PRIVATE)
 
 
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Let what would interrupt this process wait."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Volume:
     """A file system on a device, and where it is mounted."""
 
@@ -123,7 +133,9 @@ class Volume:
     def mount(self) -> None:
         mount(self._device, self.at, self._system.kind, 0, self._system.options)
 
+    @unbroken()
     def unmount(self) -> None:
+        """Unmount it, if it is mounted."""
         for _ in range(50):
             if not self.is_mounted():
                 return
@@ -182,10 +194,10 @@ def mounted(system: System, device: str, at: Path) -> Iterator[Volume]:
     at.mkdir(exist_ok=True)
     volume = Volume(system, device, at)
     try:
-        volume.mount()
-    except OSError as error:
-        raise MissingError(f"cannot mount {system.kind} here: {error}") from error
-    try:
+        try:
+            volume.mount()
+        except OSError as error:
+            raise MissingError(f"cannot mount {system.kind} here: {error}") from error
         yield volume
     finally:
         volume.unmount()
