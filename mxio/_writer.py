@@ -607,7 +607,8 @@ class Writer:
             raise
 
     def __del__(self) -> None:
-        if not self._is_closed and self._process == os.getpid():
+        # The end of the interpreter may have taken the names of modules away.
+        if not self._is_closed and os is not None and self._process == os.getpid():
             warnings.warn(
                 f"an mxio.Writer of {printable(self._file.name)} was not closed: what was not "
                 "committed is lost",

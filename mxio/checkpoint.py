@@ -174,9 +174,10 @@ class CheckpointManager:
         self._tell_failed()
         self.close()
 
-    def __del__(self) -> None:
-        # Saves in flight keep the manager: all of them have ended.
-        if hasattr(self, "_steps"):
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Saves in flight keep the manager: all of them have ended. When the interpreter ends,
+        # `_end` has told what failed, the lock goes too, and names of modules may be gone.
+        if hasattr(self, "_steps") and not is_finalizing():
             self._steps.release()
             self._tell_failed()
 
