@@ -119,6 +119,35 @@ def saved(arrays: Any, **options: Any) -> Callable[[Path], None]:
     return lambda path: mxio.save(path, arrays, **options)
 
 
+def in_shards(path: Path) -> None:
+    """A folder with one file of safetensors for each array."""
+    path.mkdir()
+    names = {name: f"{name}.safetensors" for name in PLAIN}
+    for name, file in names.items():
+        mxio.save(path / file, {name: PLAIN[name]}, format="safetensors")
+    text = json.dumps({"metadata": {}, "weight_map": names})
+    (path / "model.safetensors.index.json").write_text(text)
+
+
+def without_names(folder: Path) -> None:
+    mxio.save(folder / "r", [*PLAIN.values()], format="mxnet")
+
+
+def numbered(folder: Path) -> dict[str, Any]:
+    return dict(zip(PLAIN, mxio.load(folder / "r"), strict=True))
+
+
+def packed(folder: Path) -> None:
+    """Two items of four bits in a byte of the file, and in two of memory."""
+    header = b'{"a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}}'
+    (folder / "r").write_bytes(len(header).to_bytes(8, "little") + header + b"\x52")
+
+
+def listed(folder: Path) -> list[str]:
+    with mxio.open(folder / "r") as file:
+        return list(file)
+
+
 def lazily(path: Path) -> dict[str, Any]:
     with mxio.open(path) as file:
         return {
@@ -146,6 +175,10 @@ def filled(path: Path) -> dict[str, Any]:
 def verified(path: Path) -> dict[str, Any]:
     assert mxio.verify(path) == []
     return PLAIN
+
+
+def is_listed(folder: Path, result: list[str]) -> None:
+    assert result == ["a"]
 
 
 def appended(path: Path) -> None:
@@ -264,6 +297,18 @@ WORK: dict[str, Work] = {
         lambda folder, result: same(mxio.load(folder / "x.mxio"), PLAIN),
         lambda folder: appended(folder / "x.mxio"),
         lambda folder: same(mxio.load(folder / "x.mxio"), PLAIN),
+    ),
+    "load shards": reading(in_shards, PLAIN, mxio.load),
+    "map shards": reading(in_shards, PLAIN, lambda path: mxio.load(path, mmap=True)),
+    "rows shards": reading(in_shards, PLAIN, lazily),
+    "load a list": Work(
+        numbered,
+        lambda folder, result: same(result, PLAIN),
+        without_names,
+        lambda folder: same(numbered(folder), PLAIN),
+    ),
+    "open packed": Work(
+        listed, is_listed, packed, lambda folder: is_listed(folder, listed(folder))
     ),
     "checkpoint": managing(False),
     "checkpoint in background": managing(True),
