@@ -27,11 +27,28 @@ import mxio
 from mxio import _core
 
 CALLS, ALLOCATIONS = 0, 1
-ONCE, ALWAYS, SHORT = 1, 2, 3
+ONCE, ALWAYS, SHORT, NOTHING = 1, 2, 3, 4
 
-# What each call is made to fail with; what it must survive.
-ERRORS = {"pwrite": (errno.EIO, errno.ENOSPC), "openat": (errno.EACCES,), "open": (errno.EMFILE,)}
-RESUMED = {"pread": errno.EINTR, "pwrite": errno.EINTR, "fsync": errno.EINTR}
+# What each call is made to fail with; what it must survive: an interruption, and being told
+# that a file system does not offer it.
+ERRORS = {
+    "pwrite": (errno.EIO, errno.ENOSPC),
+    "openat": (errno.EACCES, errno.EEXIST),  # a name that is gone again when it is opened
+    "open": (errno.EMFILE,),
+    "munmap": (errno.ENOMEM,),
+}
+SURVIVED = {
+    "pread": (errno.EINTR,),
+    "pwrite": (errno.EINTR,),
+    "fsync": (errno.EINTR,),
+    "ftruncate": (errno.EINTR,),
+    "fallocate": (errno.EINTR, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),
+    "fchown": (errno.EPERM, errno.EINVAL),
+    "fchmod": (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP),
+    "flock": (errno.ENOLCK,),
+    "fcntl": (errno.EINVAL,),
+    "renameat2": (errno.EINVAL, errno.ENOSYS),
+}
 
 
 class Faults:
@@ -208,6 +225,18 @@ def is_written(folder: Path, result: Any) -> None:
     same(found, PLAIN)
 
 
+def written_new(folder: Path) -> None:
+    (folder / "x.mxio").unlink(missing_ok=True)  # of an earlier try
+    with mxio.Writer(folder / "x.mxio", "x") as w:
+        for name, array in PLAIN.items():
+            w[name] = array
+
+
+def is_new_or_not_there(folder: Path) -> None:
+    if (folder / "x.mxio").exists():
+        same(mxio.load(folder / "x.mxio"), PLAIN)
+
+
 def is_old_or_committed(folder: Path) -> None:
     found = mxio.load(folder / "x.mxio")
     if "step" in found:
@@ -291,6 +320,12 @@ WORK: dict[str, Work] = {
     "load appended": reading(appended, PLAIN, mxio.load),
     "rows appended": reading(appended, PLAIN, lazily),
     "write": Work(writing, is_written, is_old=is_old_or_committed),
+    "write what is new": Work(
+        written_new,
+        lambda folder, result: same(mxio.load(folder / "x.mxio"), PLAIN),
+        lambda folder: None,
+        is_new_or_not_there,
+    ),
     "append": Work(going_on, has_gone_on, grown, is_base_or_more),
     "compact": Work(
         compacting,
@@ -360,10 +395,13 @@ class Sweep:
                 for code in ERRORS.get(name, (errno.EIO,)):
                     for how in (ONCE, ALWAYS):
                         self.one(CALLS, n, code, how, name)
-                if name in RESUMED:
-                    assert self.one(CALLS, n, RESUMED[name], ONCE, name), f"{name} interrupted"
+                for code in SURVIVED.get(name, ()):
+                    said = f"{name} must survive {errno.errorcode[code]}"
+                    assert self.one(CALLS, n, code, ONCE, name), said
                 if name in ("pread", "pwrite"):
                     assert self.one(CALLS, n, 0, SHORT, name), f"{name} in two parts"
+                if name == "pwrite":
+                    assert not self.one(CALLS, n, errno.EIO, NOTHING, name), "nothing was written"
         if "allocations" in kinds:
             for n in spread(n_allocations, at_most):
                 for how in (ONCE, ALWAYS):
