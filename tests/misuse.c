@@ -32,11 +32,16 @@ static void said(const char *call, mxio_status status) {
 
 static void files(const char *path, const char *empty) {
     uint8_t mem[64] = {0};
-    mxio_file *file = NULL;
+    mxio_file *file = NULL, *parts[2];
     mxio_map *map = NULL;
     mxio_head head = {0};
     said("memory that wraps", mxio_file_memory(mem, UINT64_MAX, 2, &file, &err));
     said("nothing joined", mxio_file_join(NULL, 0, &file, &err));
+    (void)mxio_file_memory(mem, INT64_MAX - 64, 64, &parts[0], &err);
+    (void)mxio_file_open(path, &parts[1], &err);
+    said("more joined than a file holds", mxio_file_join(parts, 2, &file, &err));
+    mxio_file_close(parts[0]);
+    mxio_file_close(parts[1]);
     (void)mxio_file_memory(mem, 100, sizeof mem, &file, &err);
     said("put before memory", mxio_file_put(file, mem, 2, 99, &err));
     said("put behind memory", mxio_file_put(file, mem, 2, 165, &err));
@@ -49,6 +54,7 @@ static void files(const char *path, const char *empty) {
     (void)mxio_file_open(path, &file, &err);
     said("commit of a file to read", mxio_file_commit(file, 0, &err));
     said("switch of a file to read", mxio_file_switch(file, &head, 0, 1, &err));
+    said("get beyond any file", mxio_file_get(file, mem, 2, UINT64_MAX, &err));
     said("put beyond any file", mxio_file_put(file, mem, 2, UINT64_MAX, &err));
     mxio_file_close(file);
     (void)mxio_file_open(empty, &file, &err);
@@ -68,7 +74,7 @@ static void files(const char *path, const char *empty) {
 static void segments(void) {
     uint8_t mem[64] = {0};
     mxio_strided strided = {0};
-    mxio_segment two[2] = {{mem, NULL, 8, 0, 8, NULL}, {mem + 8, NULL, 8, 8, 8, NULL}};
+    mxio_segment two[2] = {{mem, NULL, 8, 8, 8, NULL}, {mem + 8, NULL, 8, 16, 8, NULL}};
     mxio_io_opts opts = {sizeof opts, 0, 0, 0};
     mxio_file *file = NULL;
     (void)mxio_file_memory(mem, 0, sizeof mem, &file, &err);

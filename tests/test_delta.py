@@ -37,6 +37,7 @@ from valid_delta import (
 )
 
 import mxio
+from mxio import _core
 
 READERS = {"reference": lambda data: reference.read(data).object, "mxio": mxio.loads}
 REFUSALS = (reference.Invalid, mxio.FormatError)
@@ -361,3 +362,21 @@ def test_mxio_judges_changed_indexes_like_the_reference_does(name: str) -> None:
             assert got == "read", (n, result)
             assert same(result, file.object), n
             assert mxio.verify(data) == [], n
+
+
+def test_between_the_places_of_data_in_runs_there_are_zeros(tmp_path: Path) -> None:
+    """The first place is at 2**62 + 65536, and as much lies between two (csrc/runs.c)."""
+    path = tmp_path / "x.mxio"
+    with mxio.Writer(path) as w:
+        for _ in range(2):
+            for n, name in enumerate("ab"):
+                w.append(name, np.full((3, 50), n + 1, np.uint8))
+            w.commit()
+    file = _core.File.open(bytes(path), "x")
+    index = file.index()
+    assert [index.is_scattered(number) for number in range(2)] == [True, True]
+    place, step = 2**62 + 65536, 2 * 65536
+    a, b = b"\1" * 300, b"\2" * 300
+    assert file.get(place, step + 400) == a + bytes(step - 300) + b + bytes(100)
+    assert file.get(place + 299, 2) == b"\1\0"
+    assert file.get(place + step - 1, 2) == b"\0\2"

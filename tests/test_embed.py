@@ -73,6 +73,7 @@ def test_a_c_program_is_told_of_a_name_that_is_not_there(program: Path, tmp_path
 TOLD = """\
 memory that wraps: memory has no end
 nothing joined: there are no files to join
+more joined than a file holds: the files would exceed 2^63 bytes, 1
 put before memory: a write lies outside of the memory
 put behind memory: a write lies outside of the memory
 put over its end: a write lies outside of the memory
@@ -82,6 +83,7 @@ reserve of memory: ok
 measure of memory: ok
 commit of a file to read: nothing to commit
 switch of a file to read: nothing to append to
+get beyond any file: status 1, cannot read
 put beyond any file: status 1, cannot write
 map of an empty file: only a file that has bytes can be mapped
 switch of a new file: nothing to append to

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 import mxio
+from mxio import _core
 
 ml_dtypes: Any = None
 with contextlib.suppress(ImportError):
@@ -642,6 +643,20 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(mxio.FormatError, match="model-00001-of-00002"):
         mxio.load(path)
+
+
+def test_files_that_stand_for_one_have_zeros_between_them_and_an_end(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_bytes(name.encode() * 3)
+    files = [_core.File.open(os.fsencode(tmp_path / name), name) for name in "ab"]
+    one = _core.File.memory(b"", "both")
+    assert one.join(files) == [0, 65536]
+    assert one.nbytes == 65536 + 3
+    assert one.get(0, one.nbytes) == b"aaa" + bytes(65533) + b"bbb"
+    assert one.get(65535, 2) == b"\0b"
+    for offset, nbytes in (65536, 4), (65540, 1):
+        with pytest.raises(mxio.FormatError, match=r"both.*the file is cut short"):
+            one.get(offset, nbytes)
 
 
 def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
