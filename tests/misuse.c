@@ -15,6 +15,7 @@ static mxio_err err;
 /* The shape of one entry calls for more than 2^63 bytes. */
 static const uint64_t SHAPE[] = {2, 3, UINT64_C(1) << 62, UINT64_C(1) << 62};
 static const mxio_dtype DTYPES[] = {{"float32", 32, 7}, {"int32", 32, 5}};
+static const mxio_dtype BYTES[] = {{"uint8", 8, 5}, {"int8", 8, 4}};
 
 static void said(const char *call, mxio_status status) {
     if (status == MXIO_OK) {
@@ -65,6 +66,8 @@ static void files(const char *path, const char *empty) {
     said("reserve beyond any file", mxio_file_reserve(file, 2, INT64_MAX, &err));
     said("truncate beyond any file", mxio_file_truncate(file, UINT64_MAX, &err));
     mxio_file_close(file);
+    said("create of nothing", mxio_file_create("", &file, &err));
+    said("create of a folder", mxio_file_create("/", &file, &err));
     mxio_file_close(NULL);
     mxio_map_free(NULL);
 }
@@ -161,6 +164,12 @@ static void contents(void) {
     head.index_nbytes = 64;
     head.index_crc = mxio_crc32c(0, index, 64);
     said("an index that is no header", mxio_index_decode(index, &head, &judged, &err));
+    head.index_crc++;
+    said("an index of another crc", mxio_index_check(index, &head, &err));
+    BROKEN("arrays that no file holds",
+           (three[0].shape = three[1].shape = SHAPE + 2, three[0].ndim = three[1].ndim = 1,
+            three[0].nbytes = three[1].nbytes = UINT64_C(1) << 62, all.dtypes = BYTES,
+            all.n_entries = 2));
     all = content(three);
     all.structure_nbytes = INT64_MAX;
     printf("measured: %d\n", (int)mxio_index_measure(&all, 0));
@@ -170,7 +179,8 @@ static void contents(void) {
 /* ---- scans ---------------------------------------------------------------- */
 
 static void scans(void) {
-    static uint8_t mem[64];
+    static uint8_t mem[64], page[MXIO_HEAD_NBYTES];
+    mxio_head head;
     mxio_foreign_dtype table[65];
     mxio_part part = {0};
     mxio_scan scan;
@@ -180,6 +190,9 @@ static void scans(void) {
     (void)mxio_file_memory(mem, 0, sizeof mem, &file, &err);
     said("65 dtypes", mxio_mxnet_scan(file, table, 65, &scan, &err));
     mxio_scan_free(&scan);
+    said("a list that is none", mxio_mxnet_scan(file, table, 1, &scan, &err));
+    mxio_scan_free(&scan);
+    said("a head that is none", mxio_head_decode(page, sizeof page, &head, &err));
     memset(&scan, 0, sizeof scan);
     scan.n_names = 1;
     said("more names than parts", mxio_scan_index(&scan, NULL, 0, 64, &index, &err));

@@ -89,6 +89,8 @@ map of an empty file: only a file that has bytes can be mapped
 switch of a new file: nothing to append to
 reserve beyond any file: status 1, cannot reserve its space
 truncate beyond any file: status 1, cannot cut it off
+create of nothing: status 1, cannot open its folder
+create of a folder: status 1, cannot open its folder
 no threads: ok
 too many threads: ok
 short options: sizeof_opts is too small
@@ -114,8 +116,12 @@ a name of another order: an alias contradicts its entry, 2
 a name of another shape: an alias contradicts its entry, 2
 a content that is too long: the file would exceed 2^63 bytes
 an index that is no header: status 3, the index is shorter than its header
+an index of another crc: status 4, checksum mismatch in the index
+arrays that no file holds: the file would exceed 2^63 bytes, 1
 measured: 0
 65 dtypes: the table of dtypes is too long
+a list that is none: status 3, it does not begin as a list of arrays does
+a head that is none: status 3, it does not begin as an mxio file does
 more names than parts: the names are not those of the parts
 a sparse part: a part is not dense, 0
 memory without an end: none
