@@ -32,7 +32,8 @@ ONCE, ALWAYS, SHORT, NOTHING = 1, 2, 3, 4
 # What each call is made to fail with; what it must survive: an interruption, and being told
 # that a file system does not offer it.
 ERRORS = {
-    "pwrite": (errno.EIO, errno.ENOSPC),
+    "pwrite": (errno.EIO, errno.ENOSPC, errno.EINVAL),  # not past the page cache
+    "fsync": (errno.EIO, errno.EINVAL),  # not of a folder
     "openat": (errno.EACCES, errno.EEXIST),  # a name that is gone again when it is opened
     "open": (errno.EMFILE,),
     "munmap": (errno.ENOMEM,),
@@ -46,7 +47,6 @@ SURVIVED = {
     "fchown": (errno.EPERM, errno.EINVAL),
     "fchmod": (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP),
     "flock": (errno.ENOLCK,),
-    "fcntl": (errno.EINVAL,),
     "renameat2": (errno.EINVAL, errno.ENOSYS),
 }
 

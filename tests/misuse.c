@@ -53,6 +53,9 @@ static void files(const char *path, const char *empty) {
     said("measure of memory", mxio_file_measure(file, &err));
     mxio_file_close(file);
     (void)mxio_file_open(path, &file, &err);
+    said("a map", mxio_map_new(file, &map, &err));
+    printf("mapped: %d\n", (int)mxio_map_nbytes(map));
+    mxio_map_free(map);
     said("commit of a file to read", mxio_file_commit(file, 0, &err));
     said("switch of a file to read", mxio_file_switch(file, &head, 0, 1, &err));
     said("get beyond any file", mxio_file_get(file, mem, 2, UINT64_MAX, &err));
@@ -133,6 +136,7 @@ static void contents(void) {
     uint64_t nbytes;
     memset(index, 0, sizeof index);
     said("a plan", mxio_layout_plan(&all, 0, &layout, &err));
+    said("a plan behind any file", mxio_layout_plan(&all, UINT64_MAX, &layout, &err));
     nbytes = layout.index_nbytes;
     layout.index_nbytes--;
     said("another layout", mxio_index_encode(&all, &layout, checksums, index, &err));
@@ -191,6 +195,12 @@ static void scans(void) {
     said("65 dtypes", mxio_mxnet_scan(file, table, 65, &scan, &err));
     mxio_scan_free(&scan);
     said("a list that is none", mxio_mxnet_scan(file, table, 1, &scan, &err));
+    mxio_scan_free(&scan);
+    said("a header that is none", mxio_safetensors_scan(file, table, 1, &scan, &err));
+    mxio_scan_free(&scan);
+    mxio_file_close(file);
+    (void)mxio_file_memory(mem, 0, 4, &file, &err);
+    said("no header", mxio_safetensors_scan(file, table, 1, &scan, &err));
     mxio_scan_free(&scan);
     said("a head that is none", mxio_head_decode(page, sizeof page, &head, &err));
     memset(&scan, 0, sizeof scan);

@@ -81,6 +81,8 @@ map of memory: only a file that has bytes can be mapped
 commit of memory: nothing to commit
 reserve of memory: ok
 measure of memory: ok
+a map: ok
+mapped: 14
 commit of a file to read: nothing to commit
 switch of a file to read: nothing to append to
 get beyond any file: status 1, cannot read
@@ -99,6 +101,7 @@ no bytes: a segment has no bytes or no chunks, 1
 no chunks: a segment has no bytes or no chunks, 1
 no err: 3
 a plan: ok
+a plan behind any file: the file would exceed 2^63 bytes, 0
 another layout: the layout is not this content's
 a name that is no text: a name is not UTF-8 without NUL, 1
 a name twice: a name stands twice, 2
@@ -121,6 +124,8 @@ arrays that no file holds: the file would exceed 2^63 bytes, 1
 measured: 0
 65 dtypes: the table of dtypes is too long
 a list that is none: status 3, it does not begin as a list of arrays does
+a header that is none: status 3, the header does not begin with {
+no header: status 3, the file is cut short
 a head that is none: status 3, it does not begin as an mxio file does
 more names than parts: the names are not those of the parts
 a sparse part: a part is not dense, 0
