@@ -185,6 +185,9 @@ static void contents(void) {
 static void scans(void) {
     static uint8_t mem[64], page[MXIO_HEAD_NBYTES];
     mxio_head head;
+    uint64_t two = 2;
+    mxio_dtype byte = {"uint8", 8, 5};
+    mxio_entry entry;
     mxio_foreign_dtype table[65];
     mxio_part part = {0};
     mxio_scan scan;
@@ -209,6 +212,15 @@ static void scans(void) {
     scan.n_names = 0;
     scan.n_parts = 1;
     scan.parts = &part;
+    part = (mxio_part){0, 2, 1, 0, 0, 0, 1, 0, MXIO_PART_DENSE};
+    scan.dims = &two;
+    scan.dtypes = &byte;
+    scan.n_dtypes = 1;
+    said("a packed part", mxio_scan_index(&scan, NULL, 0, 1, &index, &err));
+    mxio_index_entry(index, 0, &entry);
+    printf("%.*s: %d bytes, stored in %d\n", (int)entry.name_nbytes, entry.name,
+           (int)entry.nbytes, (int)entry.stored_nbytes);
+    mxio_index_free(index);
     part.kind = MXIO_PART_CSR;
     said("a sparse part", mxio_scan_index(&scan, NULL, 0, 64, &index, &err));
     mxio_file_close(file);

@@ -128,6 +128,8 @@ a header that is none: status 3, the header does not begin with {
 no header: status 3, the file is cut short
 a head that is none: status 3, it does not begin as an mxio file does
 more names than parts: the names are not those of the parts
+a packed part: ok
+0: 2 bytes, stored in 1
 a sparse part: a part is not dense, 0
 memory without an end: none
 a room of nothing: none
