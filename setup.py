@@ -3,7 +3,8 @@
 
 Switches, as environment variables: MXIO_DEBUG=1 (no optimisation, Cython's bounds
 checks back on), MXIO_SANITIZE=address,undefined, MXIO_TEST_HOOKS=1 (calls of the system and
-allocations can be told to fail: tests/faults.h).
+allocations can be told to fail: tests/faults.h), MXIO_COVERAGE=1 (each line that runs is
+counted: tests/reached.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from setuptools import Extension, setup
 
 DEBUG = os.environ.get("MXIO_DEBUG") == "1"
 SANITIZE = os.environ.get("MXIO_SANITIZE", "")
+COVERAGE = os.environ.get("MXIO_COVERAGE") == "1"
 TEST_FILES = ("tests/faults.c",) if os.environ.get("MXIO_TEST_HOOKS") == "1" else ()
 
 C_FILES = (
@@ -41,13 +43,19 @@ C_FILES = (
 )
 
 compile_args = ["-std=c99", "-fvisibility=hidden"]
-compile_args += ["-O0", "-g"] if DEBUG else ["-O3"]
+compile_args += ["-O0", "-g"] if DEBUG or COVERAGE else ["-O3"]
 link_args: list[str] = []
 if SANITIZE:
     compile_args += [f"-fsanitize={SANITIZE}", "-g", "-fno-omit-frame-pointer"]
     link_args += [f"-fsanitize={SANITIZE}"]
+if COVERAGE:
+    # Threads count too.
+    compile_args += ["--coverage", "-fprofile-update=atomic"]
+    link_args += ["--coverage"]
 if TEST_FILES:
-    compile_args += ["-DMXIO_TEST_HOOKS=1", "-D_GNU_SOURCE=1", "-Itests", "-include", "faults.h"]
+    compile_args += ["-DMXIO_TEST_HOOKS=1", "-D_GNU_SOURCE=1"]
+    # Before faults.h includes anything: the calls are those of other builds.
+    compile_args += ["-D_FILE_OFFSET_BITS=64", "-Itests", "-include", "faults.h"]
 if sys.platform != "darwin":
     link_args += ["-pthread"]
 

@@ -72,11 +72,8 @@ static int table_new(uint64_t n_entries, table *out) {
     while (n < 2 * n_entries) {
         n *= 2;
     }
-    if (n > SIZE_MAX / sizeof *out->slots) {
-        return 0;
-    }
-    out->slots = malloc((size_t)n * sizeof *out->slots);
-    if (out->slots == NULL) {
+    if (n > SIZE_MAX / sizeof *out->slots
+        || (out->slots = malloc((size_t)n * sizeof *out->slots)) == NULL) {
         return 0;
     }
     memset(out->slots, 0xff, (size_t)n * sizeof *out->slots);

@@ -26,9 +26,7 @@ unsigned mxio_cpu_features(void) {
     const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL;
     unsigned features = 0;
     uint32_t eax, ebx, ecx, edx, saved;
-    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx)) {
-        return 0;
-    }
+    __cpuid(1, eax, ebx, ecx, edx); /* which every x86-64 has */
     if (ecx & bit_SSE4_2) {
         features |= CPU_SSE42;
     }

@@ -185,9 +185,15 @@ mxio_status mxio_file_memory(void *mem, uint64_t offset, uint64_t nbytes,
 
 mxio_status mxio_file_join(mxio_file *const *parts, uint64_t n,
                            mxio_file **out, mxio_err *err) {
-    mxio_file *file = file_new();
+    mxio_file *file;
     uint64_t at = 0;
-    if (file == NULL || n == 0 || n > SIZE_MAX / sizeof *file->parts
+    if (n == 0) {
+        FAIL(err, MXIO_INVALID, MXIO_NOWHERE, MXIO_NOWHERE,
+             "there are no files to join");
+    }
+    file = file_new();
+    /* As many as parts holds, so the product fits. */
+    if (file == NULL
         || (file->parts = malloc((size_t)n * sizeof *file->parts)) == NULL) {
         free(file);
         return fail_io(err, ENOMEM, "out of memory");

@@ -306,7 +306,7 @@ mxio_status mxio_file_memory(void *mem, uint64_t offset, uint64_t nbytes,
  * mxio_file_base(file, i) on, which is a multiple of MXIO_BASE_NBYTES, so that
  * all of them can be mapped; zeros lie in between.  On success the parts belong
  * to the new file.  REQUIRES: the parts are opened files, not joined ones.
- * MXIO_NOMEM; MXIO_UNSUPPORTED if there would be 2^63 bytes. */
+ * MXIO_NOMEM; MXIO_UNSUPPORTED if there would be 2^63 bytes; MXIO_INVALID: n is 0. */
 #define MXIO_BASE_NBYTES 65536u
 mxio_status mxio_file_join(mxio_file *const *parts, uint64_t n,
                            mxio_file **out, mxio_err *err);

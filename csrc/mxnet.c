@@ -265,7 +265,6 @@ static mxio_status record_v3(scanner *s, mxio_err *err) {
 }
 
 static mxio_status record_any(scanner *s, mxio_err *err) {
-    const uint64_t where = s->at;
     const uint8_t *p;
     uint32_t first;
     shape of;
@@ -285,10 +284,7 @@ static mxio_status record_any(scanner *s, mxio_err *err) {
     } else {
         s->g.scan->seen |= MXIO_SEEN_V0;
         of.ndim = first;
-        TRY(take_dims(s, 4, &of, err));
-    }
-    if (of.unknown) {
-        return fail_at(s, where + 4, "a dimension is below 0", err);
+        TRY(take_dims(s, 4, &of, err)); /* of 32 bits: none is below 0 */
     }
     return of.ndim == 0 ? add_none(s, err) : dense_body(s, &of, err);
 }

@@ -117,24 +117,21 @@ static char *put_hex(char *p, uint64_t x, unsigned digits) {
 
 /* Uniqueness comes from O_EXCL; randomness only keeps processes, also those of
  * other machines on one network disk, from trying the same name. */
-static int random_u64(uint64_t *out) {
+static uint64_t random_u64(void) {
     int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
-    uint64_t got = 0;
-    int failed = fd < 0 ? errno : 0;
+    uint64_t out = 0;
+    struct timespec now = {0};
+    ssize_t n = 0;
     if (fd >= 0) {
-        ssize_t n = read(fd, out, sizeof *out);
-        failed = n == (ssize_t)sizeof *out ? 0 : EIO;
+        n = read(fd, &out, sizeof out);
         close(fd);
     }
-    if (failed != 0) {
-        struct timespec now;
-        if (clock_gettime(CLOCK_REALTIME, &now) != 0) {
-            return failed;
-        }
-        got = (uint64_t)now.tv_nsec * 0x9e3779b97f4a7c15u;
-        *out = got ^ (uint64_t)now.tv_sec << 20 ^ (uint64_t)getpid();
+    if (n != (ssize_t)sizeof out) {
+        (void)clock_gettime(CLOCK_REALTIME, &now); /* which every system has */
+        out = (uint64_t)now.tv_nsec * 0x9e3779b97f4a7c15u;
+        out ^= (uint64_t)now.tv_sec << 20 ^ (uint64_t)getpid();
     }
-    return 0;
+    return out;
 }
 
 static uint32_t host_hash(void) {
@@ -171,21 +168,14 @@ static void held_name(const char *name, char *out) {
 }
 
 /* .NAME.mxio-HOST-PID-RANDOM.tmp */
-static int temporary_name(const char *name, char *out) {
-    uint64_t random = 0;
-    char *p;
-    int failed = random_u64(&random);
-    if (failed != 0) {
-        return failed;
-    }
-    p = put_name(out, name);
+static void temporary_name(const char *name, char *out) {
+    char *p = put_name(out, name);
     p = put_hex(p, host_hash(), 8);
     *p++ = '-';
     p = put_hex(p, (uint64_t)getpid(), 8);
     *p++ = '-';
-    p = put_hex(p, random, 16);
+    p = put_hex(p, random_u64(), 16);
     memcpy(p, ".tmp", 5);
-    return 0;
 }
 
 /* The file is ours: what a file system without modes or owners answers. */
@@ -243,13 +233,11 @@ int mxio_os_create(const os_place *place, const os_owner *like,
     int failed = EEXIST;
     int made = -1;
     for (int i = 0; i < TEMPORARY_TRIES && failed == EEXIST; i++) {
-        failed = temporary_name(place->name, name);
-        if (failed == 0) {
-            made = openat(place->folder, name,
-                          O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                          first_mode(like));
-            failed = made < 0 ? errno : 0;
-        }
+        temporary_name(place->name, name);
+        made = openat(place->folder, name,
+                      O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                      first_mode(like));
+        failed = made < 0 ? errno : 0;
     }
     if (failed != 0) {
         return failed;

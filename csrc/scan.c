@@ -77,26 +77,21 @@ mxio_status mxio_window_take(window *w, uint64_t offset, uint64_t nbytes,
 /* Room for n + more items; twice what there is, at least. */
 static int grow(void **mem, uint64_t n, uint64_t more, size_t item_nbytes,
                 uint64_t *room) {
-    uint64_t wanted, doubled;
+    /* Neither sum nor product overflows: room is in memory, and more is at most
+     * the length of a file. */
+    uint64_t wanted = n + more;
     void *grown;
-    if (!add_u64(n, more, &wanted)) {
-        return 0;
-    }
     if (wanted <= *room) {
         return 1;
     }
-    doubled = *room > UINT64_MAX / 2 ? UINT64_MAX : 2 * *room;
-    if (wanted < doubled) {
-        wanted = doubled;
+    if (wanted < 2 * *room) {
+        wanted = 2 * *room;
     }
     if (wanted < 16) {
         wanted = 16;
     }
-    if (wanted > SIZE_MAX / item_nbytes) {
-        return 0;
-    }
-    grown = realloc(*mem, (size_t)wanted * item_nbytes);
-    if (grown == NULL) {
+    if (wanted > SIZE_MAX / item_nbytes
+        || (grown = realloc(*mem, (size_t)wanted * item_nbytes)) == NULL) {
         return 0;
     }
     *mem = grown;
@@ -155,11 +150,8 @@ mxio_status mxio_growing_dim(growing *g, uint64_t dim, mxio_err *err) {
 
 mxio_status mxio_growing_new_dtype(growing *g, const mxio_dtype *dtype,
                                    uint32_t *out, mxio_err *err) {
-    if (g->scan->n_dtypes == UINT32_MAX) {
-        return no_memory(err);
-    }
     GROW(g, dtypes, n_dtypes, 1, dtypes);
-    *out = (uint32_t)g->scan->n_dtypes;
+    *out = (uint32_t)g->scan->n_dtypes; /* a header has no 2^32 of them */
     g->scan->dtypes[g->scan->n_dtypes++] = *dtype;
     return MXIO_OK;
 }

@@ -67,7 +67,9 @@ static int next(int kind, const char *name) {
     if (p->nth != 0
         && (p->count == p->nth
             || (p->how == MXIO_FAULT_ALWAYS && p->count > p->nth))) {
-        failed = p->how == MXIO_FAULT_SHORT ? MXIO_FAULT_HALF : p->sys_errno;
+        failed = p->how == MXIO_FAULT_SHORT     ? MXIO_FAULT_HALF
+                 : p->how == MXIO_FAULT_NOTHING ? MXIO_FAULT_NONE
+                                                : p->sys_errno;
         met = 1;
     }
     (void)pthread_mutex_unlock(&lock);

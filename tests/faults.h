@@ -13,12 +13,13 @@
 #include <stdlib.h>
 
 enum { MXIO_FAULT_CALLS, MXIO_FAULT_ALLOCATIONS };
-enum { MXIO_FAULT_ONCE = 1, MXIO_FAULT_ALWAYS, MXIO_FAULT_SHORT };
+enum { MXIO_FAULT_ONCE = 1, MXIO_FAULT_ALWAYS, MXIO_FAULT_SHORT, MXIO_FAULT_NOTHING };
 
 #define MXIO_FAULT_API __attribute__((visibility("default")))
 
 /* From now on number nth of this kind, counted from 1, fails with sys_errno: once, or
- * with all after it; or it moves half of what it is told to.  nth 0: none does. */
+ * with all after it; or it moves half of what it is told to, or nothing.  nth 0: none
+ * does. */
 MXIO_FAULT_API void mxio_fault_arm(int kind, uint64_t nth, int sys_errno, int how);
 /* How many there were since that; which call number n was; whether the fault met one. */
 MXIO_FAULT_API uint64_t mxio_fault_count(int kind);
@@ -27,8 +28,9 @@ MXIO_FAULT_API int mxio_fault_was_met(void);
 /* Allocations that were not freed. */
 MXIO_FAULT_API int64_t mxio_fault_n_live(void);
 
-/* The errno that a call is to fail with, 0, or MXIO_FAULT_HALF. */
+/* The errno that a call is to fail with, 0, or one of these. */
 #define MXIO_FAULT_HALF (-1)
+#define MXIO_FAULT_NONE (-2)
 int mxio_fault_next(const char *call);
 
 void *mxio_fault_malloc(size_t nbytes);

@@ -21,14 +21,17 @@ static inline int fault_fails(const char *call) {
     return failed > 0;
 }
 
-/* As many bytes as a transfer is let move; 0: it is to fail, and errno set. */
-static inline size_t fault_nbytes(const char *call, size_t nbytes) {
+/* As many bytes as a transfer is let move; below 0: it is to fail, and errno set. */
+static inline ssize_t fault_nbytes(const char *call, size_t nbytes) {
     int failed = mxio_fault_next(call);
     if (failed > 0) {
         errno = failed;
+        return -1;
+    }
+    if (failed == MXIO_FAULT_NONE) {
         return 0;
     }
-    return failed == MXIO_FAULT_HALF && nbytes > 1 ? nbytes / 2 : nbytes;
+    return (ssize_t)(failed == MXIO_FAULT_HALF && nbytes > 1 ? nbytes / 2 : nbytes);
 }
 
 #define FAULT_INT(name, call) (fault_fails(name) ? -1 : (call))
@@ -36,18 +39,18 @@ static inline size_t fault_nbytes(const char *call, size_t nbytes) {
 #define FAULT_MAP(name, call) (fault_fails(name) ? MAP_FAILED : (call))
 
 static inline ssize_t fault_pread(int fd, void *mem, size_t nbytes, off_t offset) {
-    const size_t wanted = nbytes;
-    nbytes = fault_nbytes("pread", nbytes);
-    if (nbytes < wanted) {
+    const ssize_t n = fault_nbytes("pread", nbytes);
+    const size_t moved = n < 0 ? 0 : (size_t)n;
+    if (moved < nbytes) {
         /* What a read before left there may be what is wanted now. */
-        memset((char *)mem + nbytes, 0x5a, wanted - nbytes);
+        memset((char *)mem + moved, 0x5a, nbytes - moved);
     }
-    return nbytes == 0 ? -1 : pread(fd, mem, nbytes, offset);
+    return n <= 0 ? n : pread(fd, mem, moved, offset);
 }
 
 static inline ssize_t fault_pwrite(int fd, const void *mem, size_t nbytes, off_t offset) {
-    nbytes = fault_nbytes("pwrite", nbytes);
-    return nbytes == 0 ? -1 : pwrite(fd, mem, nbytes, offset);
+    const ssize_t n = fault_nbytes("pwrite", nbytes);
+    return n <= 0 ? n : pwrite(fd, mem, (size_t)n, offset);
 }
 
 #define pread(...) fault_pread(__VA_ARGS__)
@@ -69,6 +72,7 @@ static inline ssize_t fault_pwrite(int fd, const void *mem, size_t nbytes, off_t
 #define unlinkat(...) FAULT_INT("unlinkat", unlinkat(__VA_ARGS__))
 #define gethostname(...) FAULT_INT("gethostname", gethostname(__VA_ARGS__))
 #define mmap(...) FAULT_MAP("mmap", mmap(__VA_ARGS__))
+#define munmap(...) FAULT_INT("munmap", munmap(__VA_ARGS__))
 #define madvise(...) FAULT_INT("madvise", madvise(__VA_ARGS__))
 #define pthread_create(...) FAULT_ERRNO("pthread_create", pthread_create(__VA_ARGS__))
 #define pthread_mutex_init(...) FAULT_ERRNO("pthread_mutex_init", pthread_mutex_init(__VA_ARGS__))

@@ -27,11 +27,28 @@ import mxio
 from mxio import _core
 
 CALLS, ALLOCATIONS = 0, 1
-ONCE, ALWAYS, SHORT = 1, 2, 3
+ONCE, ALWAYS, SHORT, NOTHING = 1, 2, 3, 4
 
-# What each call is made to fail with; what it must survive.
-ERRORS = {"pwrite": (errno.EIO, errno.ENOSPC), "openat": (errno.EACCES,), "open": (errno.EMFILE,)}
-RESUMED = {"pread": errno.EINTR, "pwrite": errno.EINTR, "fsync": errno.EINTR}
+# What each call is made to fail with; what it must survive: an interruption, and being told
+# that a file system does not offer it.
+ERRORS = {
+    "pwrite": (errno.EIO, errno.ENOSPC, errno.EINVAL),  # not past the page cache
+    "fsync": (errno.EIO, errno.EINVAL),  # not of a folder
+    "openat": (errno.EACCES, errno.EEXIST),  # a name that is gone again when it is opened
+    "open": (errno.EMFILE,),
+    "munmap": (errno.ENOMEM,),
+}
+SURVIVED = {
+    "pread": (errno.EINTR,),
+    "pwrite": (errno.EINTR,),
+    "fsync": (errno.EINTR,),
+    "ftruncate": (errno.EINTR,),
+    "fallocate": (errno.EINTR, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),
+    "fchown": (errno.EPERM, errno.EINVAL),
+    "fchmod": (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP),
+    "flock": (errno.ENOLCK,),
+    "renameat2": (errno.EINVAL, errno.ENOSYS),
+}
 
 
 class Faults:
@@ -119,6 +136,35 @@ def saved(arrays: Any, **options: Any) -> Callable[[Path], None]:
     return lambda path: mxio.save(path, arrays, **options)
 
 
+def in_shards(path: Path) -> None:
+    """A folder with one file of safetensors for each array."""
+    path.mkdir()
+    names = {name: f"{name}.safetensors" for name in PLAIN}
+    for name, file in names.items():
+        mxio.save(path / file, {name: PLAIN[name]}, format="safetensors")
+    text = json.dumps({"metadata": {}, "weight_map": names})
+    (path / "model.safetensors.index.json").write_text(text)
+
+
+def without_names(folder: Path) -> None:
+    mxio.save(folder / "r", [*PLAIN.values()], format="mxnet")
+
+
+def numbered(folder: Path) -> dict[str, Any]:
+    return dict(zip(PLAIN, mxio.load(folder / "r"), strict=True))
+
+
+def packed(folder: Path) -> None:
+    """Two items of four bits in a byte of the file, and in two of memory."""
+    header = b'{"a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}}'
+    (folder / "r").write_bytes(len(header).to_bytes(8, "little") + header + b"\x52")
+
+
+def listed(folder: Path) -> list[str]:
+    with mxio.open(folder / "r") as file:
+        return list(file)
+
+
 def lazily(path: Path) -> dict[str, Any]:
     with mxio.open(path) as file:
         return {
@@ -148,6 +194,10 @@ def verified(path: Path) -> dict[str, Any]:
     return PLAIN
 
 
+def is_listed(folder: Path, result: list[str]) -> None:
+    assert result == ["a"]
+
+
 def appended(path: Path) -> None:
     with mxio.Writer(path) as w:
         w["a"] = PLAIN["a"]
@@ -173,6 +223,18 @@ def is_written(folder: Path, result: Any) -> None:
     found = mxio.load(folder / "x.mxio")
     assert (found.pop("made")[[0, 10, 200], 0] == [7, 5, 0]).all()
     same(found, PLAIN)
+
+
+def written_new(folder: Path) -> None:
+    (folder / "x.mxio").unlink(missing_ok=True)  # of an earlier try
+    with mxio.Writer(folder / "x.mxio", "x") as w:
+        for name, array in PLAIN.items():
+            w[name] = array
+
+
+def is_new_or_not_there(folder: Path) -> None:
+    if (folder / "x.mxio").exists():
+        same(mxio.load(folder / "x.mxio"), PLAIN)
 
 
 def is_old_or_committed(folder: Path) -> None:
@@ -215,25 +277,25 @@ def compacting(folder: Path) -> None:
     mxio.compact(folder / "x.mxio")
 
 
-def managing(asynchronous: bool) -> Work:
+def managing(asynchronous: bool, arrays: dict[str, Any] = PLAIN) -> Work:
     def act(folder: Path) -> Any:
         with mxio.CheckpointManager(
             folder / "run", keep_last=1, asynchronous=asynchronous
         ) as manager:
             step = (manager.latest() or 0) + 1
-            manager.save(step, PLAIN)
+            manager.save(step, arrays)
             manager.wait()
             return manager.restore()
 
     def base(folder: Path) -> None:
         with mxio.CheckpointManager(folder / "run") as manager:
-            manager.save(1, PLAIN)
+            manager.save(1, arrays)
 
     def is_old(folder: Path) -> None:
         with mxio.CheckpointManager(folder / "run", read_only=True) as manager:
-            same(manager.restore(), PLAIN)
+            same(manager.restore(), arrays)
 
-    return Work(act, lambda folder, result: same(result, PLAIN), base, is_old)
+    return Work(act, lambda folder, result: same(result, arrays), base, is_old)
 
 
 FORMATS = {"mxnet": {}, "safetensors": {}, "npz": {}, "npz deflated": {"compress": True}}
@@ -258,6 +320,12 @@ WORK: dict[str, Work] = {
     "load appended": reading(appended, PLAIN, mxio.load),
     "rows appended": reading(appended, PLAIN, lazily),
     "write": Work(writing, is_written, is_old=is_old_or_committed),
+    "write what is new": Work(
+        written_new,
+        lambda folder, result: same(mxio.load(folder / "x.mxio"), PLAIN),
+        lambda folder: None,
+        is_new_or_not_there,
+    ),
     "append": Work(going_on, has_gone_on, grown, is_base_or_more),
     "compact": Work(
         compacting,
@@ -265,8 +333,21 @@ WORK: dict[str, Work] = {
         lambda folder: appended(folder / "x.mxio"),
         lambda folder: same(mxio.load(folder / "x.mxio"), PLAIN),
     ),
+    "load shards": reading(in_shards, PLAIN, mxio.load),
+    "map shards": reading(in_shards, PLAIN, lambda path: mxio.load(path, mmap=True)),
+    "rows shards": reading(in_shards, PLAIN, lazily),
+    "load a list": Work(
+        numbered,
+        lambda folder, result: same(result, PLAIN),
+        without_names,
+        lambda folder: same(numbered(folder), PLAIN),
+    ),
+    "open packed": Work(
+        listed, is_listed, packed, lambda folder: is_listed(folder, listed(folder))
+    ),
     "checkpoint": managing(False),
     "checkpoint in background": managing(True),
+    "large checkpoint in background": managing(True, LARGE),  # past the page cache
 }
 for word, options in FORMATS.items():
     name = word.split()[0]
@@ -315,10 +396,13 @@ class Sweep:
                 for code in ERRORS.get(name, (errno.EIO,)):
                     for how in (ONCE, ALWAYS):
                         self.one(CALLS, n, code, how, name)
-                if name in RESUMED:
-                    assert self.one(CALLS, n, RESUMED[name], ONCE, name), f"{name} interrupted"
+                for code in SURVIVED.get(name, ()):
+                    said = f"{name} must survive {errno.errorcode[code]}"
+                    assert self.one(CALLS, n, code, ONCE, name), said
                 if name in ("pread", "pwrite"):
                     assert self.one(CALLS, n, 0, SHORT, name), f"{name} in two parts"
+                if name == "pwrite":
+                    assert not self.one(CALLS, n, errno.EIO, NOTHING, name), "nothing was written"
         if "allocations" in kinds:
             for n in spread(n_allocations, at_most):
                 for how in (ONCE, ALWAYS):

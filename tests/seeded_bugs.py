@@ -126,17 +126,17 @@ BUGS = (
         "save: the temporary may be somebody's file",
         "csrc/os_posix.c",
         "O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,\n"
-        "                          first_mode(like));\n            failed",
+        "                      first_mode(like));\n        failed",
         "O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,\n"
-        "                          first_mode(like));\n            failed",
+        "                      first_mode(like));\n        failed",
         (SAVE + "a_temporary_name_that_is_taken_is_left_alone",),
     ),
     Bug(
         "save: new files for their owner alone",
         "csrc/os_posix.c",
         "O_EXCL | O_NOFOLLOW | O_CLOEXEC,\n"
-        "                          first_mode(like));\n            failed",
-        "O_EXCL | O_NOFOLLOW | O_CLOEXEC,\n                          0600);\n            failed",
+        "                      first_mode(like));\n        failed",
+        "O_EXCL | O_NOFOLLOW | O_CLOEXEC,\n                      0600);\n        failed",
         (MODE,),
     ),
     Bug(

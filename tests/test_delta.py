@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import random
+import re
 import warnings
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ from valid_delta import (
 )
 
 import mxio
+from mxio import _core
 
 READERS = {"reference": lambda data: reference.read(data).object, "mxio": mxio.loads}
 REFUSALS = (reference.Invalid, mxio.FormatError)
@@ -361,3 +363,48 @@ def test_mxio_judges_changed_indexes_like_the_reference_does(name: str) -> None:
             assert got == "read", (n, result)
             assert same(result, file.object), n
             assert mxio.verify(data) == [], n
+
+
+def test_between_the_places_of_data_in_runs_there_are_zeros(tmp_path: Path) -> None:
+    """The first place is at 2**62 + 65536, and as much lies between two (csrc/runs.c)."""
+    path = tmp_path / "x.mxio"
+    with mxio.Writer(path) as w:
+        for _ in range(2):
+            for n, name in enumerate("ab"):
+                w.append(name, np.full((3, 50), n + 1, np.uint8))
+            w.commit()
+    file = _core.File.open(bytes(path), "x")
+    index = file.index()
+    assert [index.is_scattered(number) for number in range(2)] == [True, True]
+    place, step = 2**62 + 65536, 2 * 65536
+    a, b = b"\1" * 300, b"\2" * 300
+    assert file.get(place, step + 400) == a + bytes(step - 300) + b + bytes(100)
+    assert file.get(place + 299, 2) == b"\1\0"
+    assert file.get(place + step - 1, 2) == b"\0\2"
+
+
+def test_a_file_that_was_opened_before_a_commit_is_read_as_it_is_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.mxio"
+    with mxio.Writer(path) as w:
+        w.append("a", np.arange(4))
+    file = _core.File.open(bytes(path), "x")
+    before = file.nbytes
+    with mxio.Writer(path, "a") as w:
+        w.append("a", np.arange(4, 50_000))
+    index = file.index()
+    assert (index.generation, index.entry(0)[2]) == (generation_of(path), (50_000,))
+    assert file.nbytes > before
+
+
+def generation_of(path: Path) -> int:
+    return _core.File.open(bytes(path), "x").index().generation
+
+
+def test_data_in_runs_that_has_no_place_behind_the_file_is_refused() -> None:
+    for file_nbytes, said in (2**62 + 1, "more than 2^62 bytes"), (2**62, "would exceed 2^63"):
+        nbytes = file_nbytes - 8192 - 128
+        runs = [(0, 4096 + 1024, 64), (0, 8192, nbytes - 64)]
+        entries = [("a", 0, (nbytes,), "C", nbytes, 0, nbytes, 1)]
+        data = _core.encode_index(entries, runs, [("uint8", 8)], b"", b"", bytes(4), None)
+        with pytest.raises(mxio.UnsupportedError, match=re.escape(said)):
+            _core.decode_index(data, 4096, file_nbytes, 1 | 4, "x")

@@ -247,6 +247,24 @@ def test_fortran_order_comes_back_as_fortran_order(name: str, tmp_path: Path) ->
         assert all(array.flags.f_contiguous for array in arrays)
 
 
+def test_a_chunk_that_is_longer_than_what_is_read_at_once_is_compared(tmp_path: Path) -> None:
+    """A writer may choose its chunks (section 3.2); this one has a chunk for each array."""
+    n = 3 << 20
+    items = [item("a", "uint8", (n,), chunk_nbytes=n), item("b", "uint8", (n,), chunk_nbytes=n)]
+    data = bytearray(Craft(items, "dict").build())
+    path = tmp_path / "x.mxio"
+    path.write_bytes(data)
+    for source in path, bytes(data):
+        assert same(mxio.load(source)["b"], np.frombuffer(items[1].data, np.uint8))
+    data[-1] ^= 1
+    path.write_bytes(data)
+    for source in path, bytes(data):
+        with pytest.raises(mxio.ChecksumError) as caught:
+            mxio.load(source)
+        assert (caught.value.name, caught.value.chunk) == ("b", 0)
+        assert [damage.name for damage in mxio.verify(source)] == ["b"]
+
+
 def test_an_entry_of_unknown_dtype_is_listed_and_its_neighbour_read(tmp_path: Path) -> None:
     items = [Item("a", "int4_packed", (3,), b"\x21\x03", bits=4), item("b", "int8", (3,))]
     data = Craft(items, "dict").build()

@@ -368,6 +368,24 @@ def test_many_records_of_nothing_cost_what_the_file_costs(name: str) -> None:
     assert got == [None] * n
 
 
+def test_more_records_of_nothing_than_anybody_has_are_refused() -> None:
+    data = mxnet.file([mxnet.none("V0")] * (2**20 + 1))
+    assert "more than a million records" in str(refused(data))
+
+
+def test_a_record_of_v3_is_dense_and_may_not_know_its_shape() -> None:
+    v3 = 0xF993FACA
+    sparse = mxnet.file([u32(v3) + i32(1) + bytes(40)])
+    assert "a record of V3 is not dense" in str(refused(sparse))
+    assert mxio.loads(mxnet.file([u32(v3) + i32(0, -1), RECORD]))[0] is None
+
+
+def test_a_name_that_is_too_long_is_refused() -> None:
+    for n in (65536, 300_000):
+        with pytest.raises(mxio.UnsupportedError, match="more than 65535 bytes"):
+            mxio.loads(mxnet.file([RECORD], ["x" * n]))
+
+
 def test_a_record_alone_is_no_file() -> None:
     for version in ("V0", "V1", "V2", "V3"):
         with pytest.raises(mxio.FormatError):
