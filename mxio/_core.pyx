@@ -631,28 +631,6 @@ cdef File opened(bytes path, object name, opener open_one):
     return self
 
 
-def spans(list arrays not None):
-    """Of each array the addresses of the first byte and behind the last that it has."""
-    cdef cnp.npy_intp dims[2]
-    cdef cnp.npy_intp i, reach
-    cdef cnp.ndarray array
-    cdef uint64_t *bounds
-    cdef int k
-    dims[0], dims[1] = len(arrays), 2
-    out = cnp.PyArray_SimpleNew(2, dims, cnp.NPY_UINT64)
-    bounds = <uint64_t *>cnp.PyArray_DATA(out)
-    for i in range(dims[0]):
-        array = arrays[i]
-        bounds[0] = bounds[1] = <uint64_t>cnp.PyArray_DATA(array)
-        if cnp.PyArray_SIZE(array):
-            bounds[1] += cnp.PyArray_ITEMSIZE(array)
-            for k in range(cnp.PyArray_NDIM(array)):
-                reach = (cnp.PyArray_DIM(array, k) - 1) * cnp.PyArray_STRIDE(array, k)
-                bounds[reach >= 0] += <uint64_t>reach  # modulo 2^64, also below 0
-        bounds += 2
-    return out
-
-
 # ---- foreign files, plans --------------------------------------------------------------------
 
 include "_foreign.pxi"
