@@ -29,6 +29,7 @@ _MAX_DEPTH = 100  # as deep as a structure may be
 # What most of a tree is, and no object that has a state.
 _ORDINARY = {dict, list, tuple, np.ndarray, *_PLAIN}
 _DONE = object()
+_TOLD_AT_MOST = 100  # differences in a message
 
 
 # ---- out of a program -------------------------------------------------------------------------
@@ -116,7 +117,9 @@ def _is_torch(value: Any, name: str) -> bool:
 
 
 def check_like(saved: Any, like: Any, what: str, where: str) -> None:
-    """Raise EntryError, with all differences, unless what was saved has a template's structure.
+    """Raise EntryError unless what was saved has a template's structure.
+
+    It tells all differences, of very many the first 100.
 
     Keys, lengths, and what are arrays, of which dtypes and shapes, count; values do not. An
     object that takes any state, such as an optimizer, takes any tree here.
@@ -125,6 +128,9 @@ def check_like(saved: Any, like: Any, what: str, where: str) -> None:
     _compare(saved, like, "", differences)
     if differences:
         count = f"in {len(differences):,} places" if len(differences) > 1 else "in one place"
+        more = len(differences) - _TOLD_AT_MOST
+        if more > 0:
+            differences[_TOLD_AT_MOST:] = [f"… and {more:,} more"]
         raise EntryError(f"{where} differs from {what} {count}: {'; '.join(differences)}")
 
 

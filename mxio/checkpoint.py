@@ -495,7 +495,7 @@ class CheckpointManager:
         FormatError, ChecksumError
             It is damaged; or there are steps, and none is sound.
         EntryError
-            The state differs from `like` or `out`: all differences are listed.
+            The state differs from `like` or `out`; all differences are listed, or the first 100.
         """
         if like is not None and out is not None:
             raise ValueError("like says what comes back, out what is filled: give one of them")

@@ -147,6 +147,14 @@ def test_all_differences_are_listed_and_nothing_has_changed(manager: CheckpointM
     assert all((x == 9).all() for x in (out["a"], out["b"][0], out["c"]["x"], out["f"]))  # type: ignore[index]
 
 
+def test_of_very_many_differences_the_first_hundred_are_told(manager: CheckpointManager) -> None:
+    manager.save(1, {f"{n}": n for n in range(5000)})
+    with pytest.raises(mxio.EntryError, match=r"in 4,999 places: .*; … and 4,899 more") as caught:
+        manager.restore(like={"0": 0})
+    assert str(caught.value).count("is in the file only") == 100
+
+
+
 def test_a_damaged_step_changes_nothing_and_the_one_before_is_put_there(
     manager: CheckpointManager,
 ) -> None:
