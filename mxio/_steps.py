@@ -120,16 +120,46 @@ class Steps:
 
     def found(self) -> list[int]:
         """Return the steps that are there, in ascending order."""
+        return [step for step, is_file in self.named() if is_file]
+
+    def named(self) -> list[tuple[int, bool]]:
+        """Return the steps whose names are there, ascending, and whether they are files."""
         steps = []
-        with os.scandir(self.directory) as entries:
+        with contextlib.ExitStack() as stack:
+            try:
+                entries = stack.enter_context(os.scandir(self.directory))
+            except FileNotFoundError:
+                return []
             for entry in entries:
                 match = _NAME.fullmatch(entry.name)
-                if match is None or not entry.is_file():
+                if match is None:
                     continue
                 step = int(match[1])
                 if step <= STEP_MAX and entry.name == f"step-{step:010d}.mxio":
-                    steps.append(step)
+                    steps.append((step, entry.is_file()))
         return sorted(steps)
+
+    def oddity(self, step: int) -> str | None:
+        """Return what stands in a step's place if that is no file."""
+        path = self.path(step)
+        if os.path.isfile(path) or not os.path.lexists(path):
+            return None
+        if os.path.isdir(path):
+            return "a folder"
+        return "no file" if os.path.exists(path) else f"a link to nothing: {os.readlink(path)}"
+
+    def damage(self, step: int, threads: int) -> FormatError | OSError | None:
+        """Read a step; return what is wrong with it."""
+        try:
+            with Reader(self.path(step), threads=threads) as reader:
+                found = reader.verify()
+        except FormatError as error:
+            return error
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return error
+        return FormatError("; ".join(one.what for one in found)) if found else None
 
     def info(self, step: int) -> StepInfo:
         """Return what the head of a step's file tells."""

@@ -188,10 +188,7 @@ class CheckpointManager:
 
     def steps(self) -> list[int]:
         """Return the steps that are there, in ascending order; not those still being written."""
-        try:
-            return self._steps.found()
-        except FileNotFoundError:
-            return []
+        return self._steps.found()
 
     def latest(self) -> int | None:
         """Return the newest step that is there, None if there is none.
@@ -312,12 +309,11 @@ class CheckpointManager:
         path = self._steps.path(step)
         if overwrite or not os.path.lexists(path):
             return
+        odd = self._steps.oddity(step)
+        if odd is not None:
+            raise FileExistsError(errno.EEXIST, f"in the place of step {step} is {odd}", path)
         # After a restore that passed it over, the run comes to a damaged step again.
-        try:
-            is_sound = not _file.verify(path, threads=self._threads)
-        except FormatError:
-            is_sound = False
-        if is_sound:
+        if self._steps.damage(step, self._threads) is None:
             raise FileExistsError(
                 errno.EEXIST, f"step {step} is there; overwrite=True replaces it", path
             )
@@ -424,7 +420,7 @@ class CheckpointManager:
         """Remove what need not be kept, and return it: what `save` does each time.
 
         The newest step that is sound stays, whatever else, and so do newer ones, which are
-        damaged: the files are read until a sound one is found.
+        damaged: files are read until a sound one is found. A DamageWarning lists the others.
 
         Parameters
         ----------
@@ -446,20 +442,21 @@ class CheckpointManager:
             metrics = {name: 0 for step in steps for name in self._steps.metrics(step) or ()}
             if self._retention.keeps_best:
                 self._retention.check(metrics or {"": 0})
-            sound = next((step for step in reversed(steps) if self._is_sound(step)), None)
-            if sound is None and steps:
+            kept: set[int] = set()
+            damaged: list[PassedOver] = []
+            for step in reversed(steps):
+                error = self._steps.damage(step, self._threads)
+                if error is None:
+                    kept = {step}
+                    break
+                damaged.append(PassedOver(step, self._steps.path(step), error))
+                self._damaged.add(step)
+            if steps and not kept:
                 raise FormatError(f"{self.directory}: no step is sound, so none is removed")
-            kept = set() if sound is None else {sound}
+            if damaged:
+                told = "; ".join(f"step {one.step}: {one.error}" for one in damaged)
+                self._warn(f"steps that are damaged stay, and do not count: {told}", damaged, 3)
             return self._removable(steps, kept) if dry_run else self._remove(steps, kept)
-
-    def _is_sound(self, step: int) -> bool:
-        try:
-            is_sound = not _file.verify(self._steps.path(step), threads=self._threads)
-        except (FormatError, OSError):
-            is_sound = False
-        if not is_sound:
-            self._damaged.add(step)
-        return is_sound
 
     # ---- restoring ----
 
@@ -507,8 +504,12 @@ class CheckpointManager:
             step = _step(step)
             return self._load(step, self._existing(step), like, out)
         passed: list[PassedOver] = []
-        for newest in reversed(self.steps()):
+        for newest, _ in reversed(self._steps.named()):
             path = self._steps.path(newest)
+            odd = self._steps.oddity(newest)
+            if odd is not None:
+                passed.append(PassedOver(newest, path, FormatError(f"it is {odd}")))
+                continue
             try:
                 state = self._load(newest, path, like, out)
             except FileNotFoundError:  # another process removed it

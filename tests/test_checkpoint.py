@@ -585,3 +585,41 @@ def test_many_threads_may_save_and_read_at_once(folder: Path) -> None:
         assert not errors
         assert manager.steps() == list(range(40))
         assert all(is_made(manager.restore(step)) for step in manager.steps())
+
+
+@pytest.mark.parametrize("odd", ["a folder", "a link to nothing: /nowhere/x", "no file"])
+def test_what_stands_in_the_place_of_a_step_is_told(tmp_path: Path, odd: str) -> None:
+    """Such as a link to a disk that is not mounted: not to be taken for a run without that step."""
+    with CheckpointManager(tmp_path, keep_last=None) as manager:
+        path = Path(manager.path(300))
+        if odd == "a folder":
+            path.mkdir()
+        elif odd == "no file":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/nowhere/x")
+        with pytest.raises(mxio.FormatError, match=f"no step is sound: step 300: it is {odd}"):
+            manager.restore()
+        manager.save(280, {"step": 280})
+        with pytest.warns(mxio.DamageWarning, match=f"step 300: it is {odd}") as caught:
+            assert manager.restore() == {"step": 280}
+        assert [one.step for one in caught[0].message.damage] == [300]
+        with pytest.raises(FileExistsError, match=f"in the place of step 300 is {odd}"):
+            manager.save(300, {"step": 300})
+        assert manager.steps() == [280]
+        assert os.path.lexists(path)
+
+
+def test_a_damaged_step_that_prune_leaves_is_told(tmp_path: Path) -> None:
+    with CheckpointManager(tmp_path, keep_last=None) as manager:
+        for step in 1, 2, 3:
+            manager.save(step, {"w": np.full(9000, step)})
+        data = bytearray(Path(manager.path(3)).read_bytes())
+        data[-5] ^= 1
+        Path(manager.path(3)).write_bytes(data)
+    with (
+        CheckpointManager(tmp_path, keep_last=1) as manager,
+        pytest.warns(mxio.DamageWarning, match="step 3: checksum mismatch") as caught,
+    ):
+        assert manager.prune() == [1]
+    assert [one.step for one in caught[0].message.damage] == [3]

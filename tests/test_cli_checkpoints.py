@@ -73,6 +73,29 @@ def test_prune(run: Callable[..., Done], folder: Path) -> None:
     done = run("checkpoints", str(folder), "--prune", "--keep-last", "1", "--json")
     assert done.json["removed"] == [1, 2]
     assert [step["step"] for step in done.json["steps"]] == [3, 4]  # 3 is the newest sound one
+    # Why there are two is told, too.
+    assert done.status == 1
+    assert [step["verified"] for step in done.json["steps"]] == [None, False]
+    again = run("checkpoints", str(folder), "--prune", "--keep-last", "1")
+    assert again.status == 1
+    assert "step 4: checksum mismatch in" in again.out
+
+
+def test_what_is_no_file_is_told(run: Callable[..., Done], folder: Path) -> None:
+    (folder / "step-0000000008.mxio").mkdir()
+    done = run("checkpoints", str(folder))
+    assert done.status == 1
+    assert "step 8: it is a folder\n" in done.out
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="a privileged process may read it")
+def test_a_step_that_may_not_be_read_is_not_called_damaged(
+    run: Callable[..., Done], folder: Path
+) -> None:
+    (folder / "step-0000000003.mxio").chmod(0)
+    done = run("checkpoints", str(folder), "--verify")
+    assert done.status == 2
+    assert "step-0000000003.mxio: Permission denied" in done.err
 
 
 def test_prune_by_metric_and_by_multiples(run: Callable[..., Done], folder: Path) -> None:

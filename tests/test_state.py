@@ -154,7 +154,6 @@ def test_of_very_many_differences_the_first_hundred_are_told(manager: Checkpoint
     assert str(caught.value).count("is in the file only") == 100
 
 
-
 def test_a_damaged_step_changes_nothing_and_the_one_before_is_put_there(
     manager: CheckpointManager,
 ) -> None:

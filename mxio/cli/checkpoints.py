@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
 from typing import Any, NamedTuple
 
 import mxio
@@ -46,10 +47,14 @@ def checkpoints(args: argparse.Namespace) -> int:
     if args.dry_run and not args.prune:
         raise Stop("--dry-run says what --prune would remove: give --prune, too")
     removed: list[int] = []
+    damaged: set[int] = set()
     if args.prune:
-        removed = _pruned(args)
+        removed, damaged = _pruned(args)
     with CheckpointManager(args.directory, read_only=True) as manager:
-        found = [_found(manager, step, args.verify) for step in manager.steps()]
+        found = [
+            _found(manager, step, args.verify or step in damaged)
+            for step, _ in manager._steps.named()
+        ]
     if args.json:
         print_json(_document(args, found, removed))
     else:
@@ -57,23 +62,33 @@ def checkpoints(args: argparse.Namespace) -> int:
     return 1 if any(one.damage for one in found) else 0
 
 
-def _pruned(args: argparse.Namespace) -> list[int]:
-    with CheckpointManager(
-        args.directory,
-        keep_last=args.keep_last or 3,  # as in the library
-        keep_every=args.keep_every,
-        keep_best=args.keep_best,
-        metric=args.metric,
-        mode=args.mode,
-    ) as manager:
-        return manager.prune(dry_run=args.dry_run)
+def _pruned(args: argparse.Namespace) -> tuple[list[int], set[int]]:
+    """Return what was removed, and which steps turned out to be damaged."""
+    with (
+        CheckpointManager(
+            args.directory,
+            keep_last=args.keep_last or 3,  # as in the library
+            keep_every=args.keep_every,
+            keep_best=args.keep_best,
+            metric=args.metric,
+            mode=args.mode,
+        ) as manager,
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always")
+        removed = manager.prune(dry_run=args.dry_run)
+    found = [one.message.damage for one in caught if isinstance(one.message, mxio.DamageWarning)]
+    return removed, {one.step for damage in found for one in damage}
 
 
 def _found(manager: CheckpointManager, step: int, verifies: bool) -> _Found:
     path = manager.path(step)
+    odd = manager._steps.oddity(step)
+    if odd is not None:
+        return _Found(StepInfo(step, path, 0, None, {}), [f"it is {odd}"])
     try:
         info = manager.info(step)
-    except (mxio.MXIOError, OSError) as error:
+    except mxio.MXIOError as error:
         info = StepInfo(step, path, os.path.getsize(path), None, {})
         return _Found(info, [sentence(error)])
     if not verifies:
