@@ -139,7 +139,7 @@ class _Machine:
     def _refuse(self, clause: str) -> NoReturn:
         raise UnsupportedError(
             f"{self._where}: the pickle has {clause} at offset {self._start}, which mxio does "
-            "not read; it reads arrays, plain values and MXNet's optimizers, and calls nothing"
+            "not read; it reads plain values and MXNet's arrays and optimizers, and calls nothing"
         )
 
     def _skip(self, nbytes: int) -> int:

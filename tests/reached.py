@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of the C core the tests run: ``python tests/reached.py`` (needs git, gcc and gcov).
+"""What of the C core the tests run: ``python tests/reached.py``.
 
 A copy is built in which each line and each branch is counted, and in which every call of the
 system and every allocation can be made to fail. There the tests of the core run, the work of
 tests/faulty.py with all of its faults (``MXIO_FAULTS=10``: some ten of each), and
 tests/misuse.c. For each file it says how many of its
 lines and branches were reached, then which lines were not. It exits with 1 below the figures
-here, or if a test fails. A process that is killed tells nothing of what it ran.
+here, or if a test fails. A process that is killed tells nothing of what it ran. It needs git, gcc
+and gcov, and here what pyproject.toml builds with: ``pip install Cython 'setuptools>=77'``.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -108,6 +110,7 @@ def failed(command: list[str | Path], folder: Path) -> str:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description="Count what of csrc/ the tests run.").parse_args()
     os.environ |= {"MXIO_COVERAGE": "1", "MXIO_TEST_HOOKS": "1"}
     os.environ.setdefault("MXIO_FAULTS", "0")
     with tempfile.TemporaryDirectory(prefix="reached-") as made:

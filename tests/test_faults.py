@@ -84,5 +84,5 @@ def test_whatever_fails_is_told_and_nothing_is_lost_leaked_or_left(
     told = json.loads(done.stdout)
     assert told["wrong"] is None, told["wrong"]
     if name != "dumps" or kinds == "allocations":  # else it asks nothing of the system
-        assert told["runs"] > 3
+        assert told["runs"] > 1
         assert told["failures"]
