@@ -86,9 +86,13 @@ static mxio_status create(const char *path, create_at *create_one,
     if (failed != 0) {
         mxio_os_place_close(&file->place);
         free(file);
-        return fail_io(err, failed, failed == EINVAL   ? NOT_A_FILE
-                                    : failed == EAGAIN ? HELD
-                                                       : "cannot create it");
+        /* A new file stands beside it first: its own rights do not matter. */
+        return fail_io(err, failed,
+                       failed == EINVAL   ? NOT_A_FILE
+                       : failed == EAGAIN ? HELD
+                       : failed == EISDIR || failed == EEXIST
+                           ? "cannot create it"
+                           : "cannot create a file in its folder");
     }
     *out = file;
     return MXIO_OK;
