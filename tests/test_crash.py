@@ -98,7 +98,9 @@ def test_what_a_power_cut_leaves_after_a_call_has_failed_and_was_tried_once_more
 ) -> None:
     n = n_failed = 0
     calls = sum(op.what in CHANGES or op.what == "sync folder" for op in host.recorded(name))
-    for number in range(1, 2 * calls):  # what is tried once more has calls, too
+    # What is tried once more has calls, too.
+    numbers = range(1, 2 * calls, 1 + calls // (2 * SAMPLES))
+    for number in numbers:
         code = (errno.EIO, errno.ENOSPC, errno.EDQUOT)[number % 3]
         ops = host.recorded(name, FAIL=f"{number}:{code}")
         first = next((k for k, op in enumerate(ops) if op.what in ("failed", "unsynced")), None)
@@ -116,7 +118,7 @@ def test_what_a_power_cut_leaves_after_a_call_has_failed_and_was_tried_once_more
                 where = f"{name}, call {number} failed, {disk.model}, state {n}"
                 raise AssertionError(f"{where}: {error!r}") from error
     print(f"{name}: {n} states after {n_failed} failures")
-    assert n_failed >= calls * 0.8
+    assert n_failed >= len(numbers) * 0.4
     assert n > 5 * n_failed
 
 
